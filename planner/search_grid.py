@@ -1,0 +1,281 @@
+"""The search's grid: places a disc may stand at, the straight moves between them, and distances to a goal, compiled.
+
+A lattice of columns and rows spans the scene. A node too close to a wall is pushed away from it by up to half a cell, so
+that passages narrower than a cell still hold nodes; a move is allowed if the straight segment is clear by exact distances.
+Robots of different clearance have lattices of their own, with the same numbering.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from maps.world import FAR, World, bounds_distance, obstacle_distance
+
+LINKS = 16  # nodes that a start or goal is joined to, at most
+BLOCKED = np.float32(np.inf)  # length of a move that is not allowed
+LONGEST_MOVE = 2.1  # cells, longest move between neighbours that were pushed apart
+COLUMN_STEP = np.array([1, 1, 0, -1, -1, -1, 0, 1])  # of the eight moves, opposite ones four apart
+ROW_STEP = np.array([0, 1, 1, 1, 0, -1, -1, -1])
+
+
+class Lattice(NamedTuple):
+    """Nodes and moves of K classes of clearance; node = row * columns + column."""
+
+    origin: np.ndarray  # (2,) first node before any push, m
+    pitch: np.ndarray  # (2,) distance of columns and of rows, m
+    columns: int
+    rows: int
+    place: np.ndarray  # (K, M, 2) nodes, m
+    move: np.ndarray  # (K, M, 8) float32 lengths, m; BLOCKED where not allowed
+    clearance: np.ndarray  # (K,) least distance of a centre to walls and bounds, m
+
+
+class Links(NamedTuple):
+    """How starts and goals, which lie off the lattice, are joined to it."""
+
+    node: np.ndarray  # (N, LINKS) int32, -1: none
+    length: np.ndarray  # (N, LINKS) m
+
+
+def build_lattice(world: World, extent: tuple[float, float, float, float], clearance: np.ndarray, cell: float) -> Lattice:
+    """The lattice of a scene.
+
+    Args:
+        world: the scene's arrays.
+        extent: box of the centres, xmin, ymin, xmax, ymax, m.
+        clearance: (K,) least distances of a centre to walls and bounds, m.
+        cell: widest distance of neighbouring nodes, m.
+
+    Returns:
+        A lattice whose outermost nodes lie on the box.
+    """
+    width, height = max(extent[2] - extent[0], 0.0), max(extent[3] - extent[1], 0.0)
+    columns, rows = int(np.ceil(width / cell - 1e-9)) + 1, int(np.ceil(height / cell - 1e-9)) + 1
+    pitch = np.array([width / max(columns - 1, 1) or cell, height / max(rows - 1, 1) or cell])
+    origin = np.array(extent[:2])
+    place, move = _nodes_and_moves(world, origin, pitch, columns, rows, clearance)
+    return Lattice(origin, pitch, columns, rows, place, move, clearance)
+
+
+@njit(cache=True, nogil=True)
+def wall_clearance(x, y, world, reach):
+    """Distance from a place to the nearest wall or side of the bounds and its gradient, at most `reach`."""
+    best, gx, gy = obstacle_distance(x, y, world, reach)
+    b = world.bounds
+    if x - b[0] < best:
+        best, gx, gy = x - b[0], 1.0, 0.0
+    if b[2] - x < best:
+        best, gx, gy = b[2] - x, -1.0, 0.0
+    if y - b[1] < best:
+        best, gx, gy = y - b[1], 0.0, 1.0
+    if b[3] - y < best:
+        best, gx, gy = b[3] - y, 0.0, -1.0
+    return best, gx, gy
+
+
+@njit(cache=True, nogil=True)
+def segment_clear(ax, ay, bx, by, world, clearance, reach):
+    """Whether a disc's centre can go straight from a to b at `clearance` from walls and bounds.
+
+    Marches by what the distance leaves free, at least by a tenth of the clearance, so what lies between two looks is
+    nearer than `clearance` by at most 0.13 % of it.
+    """
+    length = np.hypot(bx - ax, by - ay)
+    least = 0.1 * clearance
+    done = 0.0
+    while True:
+        share = done / length if length > 0.0 else 0.0
+        d, _, _ = wall_clearance(ax + share * (bx - ax), ay + share * (by - ay), world, reach)
+        if d < clearance:
+            return False
+        if done >= length:
+            return True
+        done = min(done + max(d - clearance, least), length)
+
+
+@njit(cache=True, nogil=True)
+def _pushed(x, y, world, clearance, push_x, push_y, reach):
+    """A place near (x, y) with the clearance, within the push allowed, and its clearance; else the best one seen."""
+    px, py = x, y
+    d, gx, gy = wall_clearance(px, py, world, reach)
+    for _ in range(4):
+        if d >= clearance or d < clearance - 2.0 * (push_x + push_y):
+            break
+        step = clearance - d + 1e-6
+        px = min(max(px + step * gx, x - push_x), x + push_x)
+        py = min(max(py + step * gy, y - push_y), y + push_y)
+        d, gx, gy = wall_clearance(px, py, world, reach)
+    return px, py, d
+
+
+@njit(cache=True, nogil=True)
+def _nodes_and_moves(world, origin, pitch, columns, rows, clearance):
+    """Places (K, M, 2) and lengths of moves (K, M, 8) of a lattice."""
+    kinds, count = clearance.shape[0], columns * rows
+    place = np.empty((kinds, count, 2))
+    move = np.full((kinds, count, 8), BLOCKED, dtype=np.float32)
+    room = np.empty(count)
+    for k in range(kinds):
+        need = clearance[k]
+        reach = need + LONGEST_MOVE * max(pitch[0], pitch[1])
+        for node in range(count):
+            x = origin[0] + (node % columns) * pitch[0]
+            y = origin[1] + (node // columns) * pitch[1]
+            place[k, node, 0], place[k, node, 1], room[node] = _pushed(x, y, world, need, 0.5 * pitch[0], 0.5 * pitch[1], reach)
+        _join_neighbours(place[k], room, move[k], columns, rows, world, need, reach, LONGEST_MOVE * max(pitch[0], pitch[1]))
+    return place, move
+
+
+@njit(cache=True, nogil=True)
+def _join_neighbours(place, room, move, columns, rows, world, need, reach, longest):
+    """Fills in the lengths of the allowed moves between free neighbours."""
+    for node in range(columns * rows):
+        if room[node] < need:
+            continue
+        column, row = node % columns, node // columns
+        for direction in range(4):
+            c, r = column + COLUMN_STEP[direction], row + ROW_STEP[direction]
+            if c < 0 or c >= columns or r >= rows:
+                continue
+            other = r * columns + c
+            if room[other] < need:
+                continue
+            ax, ay, bx, by = place[node, 0], place[node, 1], place[other, 0], place[other, 1]
+            length = np.hypot(bx - ax, by - ay)
+            if length > longest:
+                continue
+            if room[node] + room[other] - length >= 2.0 * need or segment_clear(ax, ay, bx, by, world, need, reach):
+                move[node, direction] = length
+                move[other, direction + 4] = length
+
+
+@njit(cache=True, nogil=True)
+def link_places(points, kind, least, lattice, world):
+    """Joins places off the lattice to nodes that straight clear segments lead to.
+
+    Args:
+        points: (N, 2) starts or goals, m.
+        kind: (N,) class of clearance of each.
+        least: (N,) clearance that counts where a place itself has less than its class asks for, m.
+        lattice: the lattice.
+        world: the scene's arrays.
+
+    Returns:
+        Nodes (N, LINKS) and lengths (N, LINKS) of the links.
+    """
+    count = points.shape[0]
+    node = np.full((count, LINKS), -1, dtype=np.int32)
+    length = np.zeros((count, LINKS))
+    cell = max(lattice.pitch[0], lattice.pitch[1])
+    for i in range(count):
+        need = lattice.clearance[kind[i]]
+        d, _, _ = wall_clearance(points[i, 0], points[i, 1], world, need)
+        need = max(min(need, d), least[i]) - 1e-9
+        for reach in (1.5, 3.0, 5.0):
+            if _link(points[i], kind[i], need, reach * cell, lattice, world, node[i], length[i]) > 0:
+                break
+    return node, length
+
+
+@njit(cache=True, nogil=True)
+def _link(point, kind, need, reach, lattice, world, node, length):
+    """Writes the nodes within reach of a place that it sees; returns how many."""
+    place, move = lattice.place[kind], lattice.move[kind]
+    found = 0
+    span = int(reach / min(lattice.pitch[0], lattice.pitch[1])) + 1
+    column = int(np.rint((point[0] - lattice.origin[0]) / lattice.pitch[0]))
+    row = int(np.rint((point[1] - lattice.origin[1]) / lattice.pitch[1]))
+    for r in range(max(row - span, 0), min(row + span + 1, lattice.rows)):
+        for c in range(max(column - span, 0), min(column + span + 1, lattice.columns)):
+            other = r * lattice.columns + c
+            x, y = place[other, 0], place[other, 1]
+            d = np.hypot(x - point[0], y - point[1])
+            if found == LINKS or d > reach or not np.isfinite(move[other].min()):
+                continue
+            if segment_clear(point[0], point[1], x, y, world, need, need + 2.0 * reach):
+                node[found], length[found] = other, d
+                found += 1
+    return found
+
+
+@njit(cache=True, nogil=True)
+def goal_distances(goal_node, goal_length, start_node, start_length, move, columns, limit, cell):
+    """Shortest distances over the lattice from every node to a goal.
+
+    Settled in buckets of a quarter cell up to `limit`, and to half as much again as the start's own distance plus
+    twelve cells.
+
+    Returns:
+        (M,) float32 distances, m, FAR where not settled, and the start's distance, FAR without a path.
+    """
+    count = move.shape[0]
+    field = np.full(count, np.float32(FAR), dtype=np.float32)
+    step = np.empty(8, dtype=np.int64)
+    for direction in range(8):
+        step[direction] = ROW_STEP[direction] * columns + COLUMN_STEP[direction]
+    width = 0.25 * cell
+    buckets = int(limit / width) + 2
+    head = np.full(buckets, -1, dtype=np.int32)
+    size = 4 * count + LINKS
+    item, after = np.empty(size, dtype=np.int32), np.empty(size, dtype=np.int32)
+    reached = np.empty(size, dtype=np.float32)
+    used = 0
+    for k in range(LINKS):
+        node = goal_node[k]
+        if node >= 0 and goal_length[k] < min(limit, field[node]):
+            field[node] = goal_length[k]
+            bucket = int(goal_length[k] / width)
+            item[used], reached[used], after[used] = node, field[node], head[bucket]
+            head[bucket] = used
+            used += 1
+    start, bucket, last = FAR, 0, buckets - 1
+    while bucket <= last:
+        entry = head[bucket]
+        if entry < 0:
+            bucket += 1
+            if start >= FAR:
+                start = _linked_distance(field, start_node, start_length, bucket * width)
+                if start < FAR:
+                    last = min(last, int((1.5 * start + 12.0 * cell) / width))
+            continue
+        head[bucket] = after[entry]
+        node = item[entry]
+        here = reached[entry]
+        if here > field[node]:
+            continue
+        for direction in range(8):
+            there = here + move[node, direction]
+            if there < limit:
+                other = node + step[direction]
+                if there < field[other] and used < size:
+                    field[other] = there
+                    place = int(there / width)
+                    item[used], reached[used], after[used] = other, there, head[place]
+                    head[place] = used
+                    used += 1
+    return field, start
+
+
+@njit(cache=True, nogil=True)
+def _linked_distance(field, node, length, settled):
+    """Distance of a linked place once it is below `settled`, else FAR."""
+    best = FAR
+    for k in range(LINKS):
+        if node[k] >= 0:
+            best = min(best, field[node[k]] + length[k])
+    return best if best <= settled else FAR
+
+
+@njit(cache=True, nogil=True)
+def all_goal_distances(goal_links, start_links, kind, lattice, limit):
+    """`goal_distances` of every robot: fields (N, M) and the starts' distances (N,)."""
+    count = kind.shape[0]
+    field = np.empty((count, lattice.columns * lattice.rows), dtype=np.float32)
+    start = np.empty(count)
+    cell = max(lattice.pitch[0], lattice.pitch[1])
+    for i in range(count):
+        field[i], start[i] = goal_distances(
+            goal_links.node[i], goal_links.length[i], start_links.node[i], start_links.length[i], lattice.move[kind[i]], lattice.columns, limit[i], cell
+        )
+    return field, start

@@ -1,0 +1,180 @@
+"""One scenario and one proposal as the filter's numbers: sampling matrices, needs, smoothness, the time scale.
+
+All of it is plain numpy in float64; `safety_filter.kernel` reads it as it is, `safety_filter.rounds` as tensors.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+
+from maps.curve import curve_basis
+from maps.scenario import Scenario
+from maps.world import obstacle_distances
+from safety_filter.corrections import BLOCK, Iterate, Limits
+from safety_filter.kernel import Schedule, Tables
+
+SAMPLES_PER_PIECE = 5  # of each polynomial piece of the curves
+
+
+@dataclass(frozen=True)
+class FilterConfig:
+    """Weights and schedule of the safety filter.
+
+    Times enter through the scale tau = sqrt(radius / a_max) of the fleet, in which a robot moves by half its radius
+    from rest: the same numbers then serve a desk robot and a truck. Lengths need no scale, every term is quadratic.
+    """
+
+    jerk_weight: float = 10.0  # tau^6, of the mean squared jerk
+    bend_weight: float = 10.0  # tau^4, of the mean squared acceleration
+    proposal_weight: float = 0.0  # of the mean squared distance to the proposal
+    speed_weight: float = 1.0  # tau^2, of what speeds lack against positions
+    acceleration_weight: float = 2.5  # tau^4, of what accelerations lack against positions
+    penalty: float = 0.02  # at the start
+    growth: float = 1.4  # factor of the penalty from stage to stage
+    stage_rounds: int = 5  # rounds of a stage
+    most_penalty: float = 1e5  # where the growth ends
+    multiplier_keep: float = 0.97  # share of the multipliers that survives a round; below 1 they forget constraints no longer met
+    proximal: float = 0.3  # weight of standing still, in units of one active constraint on every sample
+    pair_weight: float = 2.0  # majoriser of a pair's block on each of its two robots (2 bounds it for two robots moving at once)
+    two_mode: bool = False  # the linear system of the fleet's mean and deviations, in place of each robot's active constraints
+    rounds: int = 320  # most, for one start
+    aim: float = 0.01  # room aimed at beyond what is needed, in radii
+    most_aim: float = 0.002  # m
+    slack: float = 0.995  # share of the speed limits that is aimed at
+    bend_slack: float = 0.985  # share of the acceleration limits that is aimed at
+
+
+def time_scale(scenario: Scenario) -> float:
+    """tau = sqrt(radius / a_max) of a fleet's means, s."""
+    return float(np.sqrt(scenario.fleet.radius.mean() / scenario.fleet.a_max.mean()))
+
+
+@lru_cache(maxsize=64)
+def _unit_tables(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(3, T, 6) basis values and derivatives by dimensionless time, (T,) first indices, (4, n, 11) bands of the Gram matrices."""
+    basis = curve_basis(count)
+    samples = SAMPLES_PER_PIECE * basis.pieces + 1
+    u = np.linspace(0.0, 1.0, samples)
+    first = np.clip(np.searchsorted(basis.knots, u, side="right") - 6, 0, count - 6).astype(np.int64)
+    columns = first[:, None] + np.arange(6)
+    rows = np.stack([np.take_along_axis(basis.matrix(u, k), columns, axis=1) for k in range(3)])
+    bands = np.zeros((4, count, 11))
+    for d in range(-5, 6):
+        k = np.arange(max(0, -d), min(count, count - d))
+        bands[:, k, 5 + d] = basis.gram[:, k, k + d]
+    return rows, first, bands
+
+
+def make_tables(count: int, horizon: float, tau: float, config: FilterConfig) -> Tables:
+    """Sampling matrices and smoothness bands of curves with `count` control points over `horizon` seconds."""
+    rows, first, bands = _unit_tables(count)
+    samples = rows.shape[1]
+    # T means over the horizon: what a sum over samples is in the limit, so that weights compare with position residuals
+    smoothness = samples * (config.jerk_weight * (tau / horizon) ** 6 * bands[3] + config.bend_weight * (tau / horizon) ** 4 * bands[2])
+    return Tables(rows[0], rows[1] / horizon, rows[2] / horizon**2, first, smoothness, horizon / (samples - 1))
+
+
+def make_schedule(tau: float, aim: float, config: FilterConfig) -> Schedule:
+    """The schedule in seconds; the tolerances accept half of the room aimed at."""
+    return Schedule(
+        config.growth,
+        config.stage_rounds,
+        config.most_penalty,
+        config.speed_weight * tau**2,
+        config.acceleration_weight * tau**4,
+        config.proposal_weight,
+        config.multiplier_keep,
+        config.proximal,
+        config.pair_weight,
+        config.two_mode,
+        0.5 * aim,
+        0.8 * (1.0 - config.slack),
+        0.8 * (1.0 - config.bend_slack),
+    )
+
+
+def room_aimed_at(scenario: Scenario, config: FilterConfig) -> float:
+    """Extra room for what lies between samples, m."""
+    return min(config.most_aim, config.aim * float(scenario.fleet.radius.min()))
+
+
+def make_limits(scenario: Scenario, samples: int, aim: float, config: FilterConfig) -> Limits:
+    """What the robots need, with `aim` of extra room; near the ends no more than the ends themselves have.
+
+    A pair that starts with less room than aimed at would else never pass, though nothing is wrong.
+    """
+    fleet = scenario.fleet
+    radius = fleet.radius.numpy() + 0.5 * scenario.margin
+    pair = radius[:, None] + radius[None]
+    wall = radius + 0.5 * scenario.margin
+    pairs, walls = [], []
+    for ends in (scenario.start.numpy(), None, scenario.goal.numpy()):
+        if ends is None:
+            pairs.append(pair + aim)
+            walls.append(wall + aim)
+            continue
+        between = np.linalg.norm(ends[:, None] - ends[None], axis=-1)
+        pairs.append(np.clip(between - 0.5 * aim, pair, pair + aim))
+        walls.append(np.clip(_wall_room(ends, scenario) - 0.5 * aim, wall, wall + aim))
+    place, need = _movers(scenario, samples, wall + aim)
+    speed, bend = fleet.v_max.numpy() * config.slack, fleet.a_max.numpy() * config.bend_slack
+    return Limits(np.stack(pairs), np.stack(walls), speed, bend, place, need)
+
+
+def _wall_room(places: np.ndarray, scenario: Scenario) -> np.ndarray:
+    """Distance from each place to the nearest obstacle or side of the bounds, m."""
+
+    world = scenario.scene.world
+    room = obstacle_distances(places, world, 10.0 * float(scenario.fleet.radius.max()) + scenario.margin)[0]
+    bounds = world.bounds
+    sides = np.minimum(places - bounds[:2], bounds[2:] - places).min(1)
+    return np.minimum(room, sides)
+
+
+def _movers(scenario: Scenario, samples: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Places (Q, T, 2) of moving obstacles at the samples, and distances (Q, T, N) needed from the segment after each.
+
+    Between samples a mover is taken to go straight; where it turns there, it is made larger by what it strays.
+    """
+
+    robots = len(scenario)
+    count = len(scenario.moving)
+    place, need = np.zeros((count, samples, 2)), np.zeros((count, samples, robots))
+    if count == 0:
+        return place, need
+    horizon = float(scenario.horizon or 0.0)
+    time = np.linspace(0.0, horizon, samples)
+    for q, mover in enumerate(scenario.moving):
+        place[q] = mover.at(torch.as_tensor(time)).numpy()
+        stray = np.zeros(samples)
+        kinks = mover.time.numpy()
+        inside = (kinks > time[0]) & (kinks < time[-1])
+        segment = np.clip(np.searchsorted(time, kinks[inside], side="right") - 1, 0, samples - 2)
+        share = (kinks[inside] - time[segment]) / (time[segment + 1] - time[segment])
+        chord = place[q][segment] * (1 - share[:, None]) + place[q][segment + 1] * share[:, None]
+        np.maximum.at(stray, segment, np.linalg.norm(mover.position.numpy()[inside] - chord, axis=1))
+        need[q] = room + mover.radius + stray[:, None]
+    return place, need
+
+
+def make_iterate(control_points: np.ndarray, tables: Tables, penalty: float) -> Iterate:
+    """A fresh iterate from a proposal (N, n, 2)."""
+    robots, count, _ = control_points.shape
+    samples = tables.value.shape[0]
+    control = np.ascontiguousarray(control_points.transpose(1, 2, 0).reshape(count, 2 * robots))
+    blocks = -(-(samples - 1) // BLOCK)
+    progress = np.zeros(5)
+    progress[1] = penalty
+    return Iterate(
+        control,
+        control.copy(),
+        np.zeros_like(control),
+        np.zeros((robots * (robots - 1) // 2, blocks)),
+        np.zeros((robots, blocks)),
+        np.zeros((2 * samples, robots)),
+        np.zeros((2 * samples, 2 * robots)),
+        np.zeros((samples, 2 * robots)),
+        progress,
+    )

@@ -1,0 +1,170 @@
+"""The safety filter: batched alternating minimisation with a status for every problem.
+
+A problem is one scenario with one proposal. Each round projects every sample onto the constraint sets
+(`safety_filter.projection`, compiled: `safety_filter.corrections`), updates multipliers in the space of the control
+points and solves one linear system. The penalty grows from stage to stage: a soft start lets robots pass through each
+other and choose sides, later rounds hold them apart.
+
+Source: alternating minimisation with multipliers after Rastgar et al., "GPU accelerated convex approximations for fast
+multi-agent trajectory optimization" (RA-L 2021). What differs: the projections are written without angles, walls enter
+by signed distance, closest approaches between samples count, multipliers fade so that constraints no longer met are
+forgotten, and the linear system weighs each robot's active constraints only.
+"""
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import IntEnum
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from maps.scenario import Scenario, ScenarioBatch
+from maps.trajectory import TrajectoryBatch
+from safety_filter.kernel import advance
+from safety_filter.problem import (
+    FilterConfig,
+    make_iterate,
+    make_limits,
+    make_schedule,
+    make_tables,
+    room_aimed_at,
+    time_scale,
+)
+
+CHUNK = 40  # rounds between two looks at the clock and at progress
+WIDEN = 1.7  # factor of the room aimed at, after an iterate that passed the samples was refused
+WIDENINGS = 6
+
+Accept = Callable[[int, np.ndarray], bool]  # scenario index and control points (N, n, 2), m -> whether they hold in continuous time
+
+
+class FilterStatus(IntEnum):
+    """How one problem ended."""
+
+    PASSED = 0  # within the tolerances, and accepted where an acceptance test was given
+    EXHAUSTED = 1  # the rounds ran out
+    STALLED = 2  # no progress at full penalty
+    STOPPED = 3  # the deadline came
+    DIVERGED = 4  # not finite
+
+
+@dataclass(frozen=True)
+class FilterResult:
+    """What became of every problem of a batch."""
+
+    trajectory: TrajectoryBatch  # (S, M, N, n, 2) control points
+    status: Int[Tensor, "S M"]  # FilterStatus
+    residual: Float[Tensor, "S M"]  # m, worst violation of the room aimed at, at the last iterate
+    rounds: Int[Tensor, "S M"]  # rounds run
+
+
+class SafetyFilter:
+    """Turns proposals into joint trajectories that keep apart, keep out, and keep their limits."""
+
+    def __init__(self, config: FilterConfig | None = None, threads: int = 1) -> None:
+        """Args:
+        config: weights and schedule.
+        threads: problems worked on at once.
+        """
+        self.config = config or FilterConfig()
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="filter") if threads > 1 else None
+
+    def project(
+        self,
+        candidates: TrajectoryBatch,
+        batch: ScenarioBatch,
+        accept: Accept | None = None,
+        deadline: float | None = None,
+        config: FilterConfig | None = None,
+    ) -> FilterResult:
+        """Repairs candidate joint trajectories.
+
+        Args:
+            candidates: (S, M, N, n, 2) proposals with the scenarios' ends.
+            batch: the S scenarios.
+            accept: a stricter test than the filter's own, asked for every iterate that passes it; a refused one is
+                run on with more room aimed at.
+            deadline: time.monotonic() at which to stop, s.
+            config: used in place of the filter's own.
+
+        Returns:
+            The last iterate of every problem, with its status. No problem depends on another.
+        """
+        config = config or self.config
+        total, proposals = candidates.control_points.shape[:2]
+        jobs = [(s, m) for s in range(total) for m in range(proposals)]
+
+        def run(job: tuple[int, int]) -> tuple[np.ndarray, FilterStatus, float, int]:
+            s, m = job
+            scenario = batch.scenarios[s]
+            start = candidates.control_points[s, m, : len(scenario)].numpy()
+            test = None if accept is None else lambda control: accept(s, control)
+            return _Run(scenario, start, config).until_passed(test, deadline)
+
+        done = list(self._pool.map(run, jobs)) if self._pool is not None and len(jobs) > 1 else [run(job) for job in jobs]
+        control = candidates.control_points.clone()
+        for (s, m), (points, *_) in zip(jobs, done, strict=True):
+            control[s, m, : points.shape[0]] = torch.from_numpy(points)
+
+        def column(k: int, kind: torch.dtype) -> Tensor:
+            return torch.tensor([row[k] for row in done], dtype=kind).reshape(total, proposals)
+
+        trajectory = TrajectoryBatch(control, candidates.horizon)
+        return FilterResult(trajectory, column(1, torch.int64), column(2, torch.float64), column(3, torch.int64))
+
+
+class _Run:
+    """One problem on its way."""
+
+    def __init__(self, scenario: Scenario, control_points: np.ndarray, config: FilterConfig) -> None:
+        self.scenario, self.config = scenario, config
+        self.tau = time_scale(scenario)
+        self.tables = make_tables(control_points.shape[1], float(scenario.horizon or 0.0), self.tau, config)
+        self.iterate = make_iterate(control_points, self.tables, config.penalty)
+        self.aim = room_aimed_at(scenario, config)
+        self._set_room()
+
+    def _set_room(self) -> None:
+        self.limits = make_limits(self.scenario, self.tables.value.shape[0], self.aim, self.config)
+        self.schedule = make_schedule(self.tau, self.aim, self.config)
+
+    @property
+    def control_points(self) -> np.ndarray:
+        """(N, n, 2) of the current iterate."""
+        count, columns = self.iterate.control.shape
+        return np.ascontiguousarray(self.iterate.control.reshape(count, 2, columns // 2).transpose(2, 0, 1))
+
+    def until_passed(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> tuple[np.ndarray, FilterStatus, float, int]:
+        """Runs until passed and accepted, or until there is no point in going on."""
+        status = self._loop(accept, deadline)
+        points = self.control_points
+        if not np.isfinite(points).all():
+            status = FilterStatus.DIVERGED
+        return points, status, float(self.iterate.progress[2]), int(self.iterate.progress[0])
+
+    def _loop(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> FilterStatus:
+        progress, widened = self.iterate.progress, 0
+        world = self.scenario.scene.world
+        while progress[0] < self.config.rounds:
+            rounds = min(CHUNK, self.config.rounds - int(progress[0]))
+            if advance(self.tables, self.limits, world, self.schedule, self.iterate, rounds + 1):
+                if accept is None or accept(self.control_points):
+                    return FilterStatus.PASSED
+                widened += 1
+                if widened > WIDENINGS:
+                    return FilterStatus.STALLED
+                self._widen()
+            if deadline is not None and time.monotonic() > deadline:
+                return FilterStatus.STOPPED
+        return FilterStatus.EXHAUSTED
+
+    def _widen(self) -> None:
+        """Aims at more room; what was looked at must be looked at again."""
+        self.aim *= WIDEN
+        self._set_room()
+        self.iterate.pair_budget[:] = 0.0
+        self.iterate.wall_budget[:] = 0.0
