@@ -26,7 +26,20 @@ FLOOR = "#ffffff"
 OUTSIDE = "#e9ecf0"
 # Colours that stay apart for the common colour-blindnesses: Okabe and Ito, Color Universal Design (2008), without its
 # yellow, which is lost on white, and dark ones of P. Tol, Colour Schemes (SRON/EPS/TN/09-002) after them.
-PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#332288", "#882255", "#117733", "#999933", "#44aa99", "#aa4499")
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#56b4e9",
+    "#e69f00",
+    "#332288",
+    "#882255",
+    "#117733",
+    "#999933",
+    "#44aa99",
+    "#aa4499",
+)
 
 Box = tuple[float, float, float, float]  # xmin, ymin, xmax, ymax, m
 
@@ -161,7 +174,8 @@ def draw_names(axes: Axes, names: Sequence[str], centers: np.ndarray, radius: np
         inside = fitting >= 5.0
         size = min(fitting, 11.0) if inside else 6.5
         text = axes.text(
-            *center,
+            center[0],
+            center[1],
             name if inside else f"{name}\n",
             fontsize=size,
             color=FLOOR if inside else INK,
@@ -191,7 +205,7 @@ def draw_scale_bar(axes: Axes, figure: Figure, baseline: float) -> None:
 
 def _points_per_metre(axes: Axes) -> float:
     (x0, _), (x1, _) = axes.transData.transform([[0.0, 0.0], [1.0, 0.0]])
-    return float(x1 - x0) * 72.0 / axes.get_figure(root=True).dpi
+    return float(x1 - x0) * 72.0 / axes.figure.dpi
 
 
 def round_step(size: float) -> float:
