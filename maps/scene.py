@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -10,6 +11,9 @@ from torch import Tensor
 
 from maps.errors import InvalidScene
 from maps.world import World, pack_world
+
+if TYPE_CHECKING:
+    from maps.connectivity import ClearanceField
 
 Ring = np.ndarray  # (V, 2) vertices of a closed ring, m, without repeating the first
 
@@ -56,12 +60,19 @@ class Scene:
         bad = ~(self.discs.isfinite().all(-1) & (self.discs[:, 2] > 0))
         if bool(bad.any()):
             k = int(bad.nonzero()[0, 0])
-            raise InvalidScene("a disc needs finite coordinates and a positive radius", pointer=f"/obstacles/{k}", value=float(self.discs[k, 2]), limit=0.0)
+            raise InvalidScene(
+                "a disc needs finite coordinates and a positive radius", pointer=f"/obstacles/{k}", value=float(self.discs[k, 2]), limit=0.0
+            )
 
     @cached_property
     def world(self) -> World:
         """The scene as flat arrays for compiled code."""
         return pack_world(self)
+
+    @cached_property
+    def clearance_fields(self) -> "dict[tuple[float, float], ClearanceField]":
+        """Distance fields made so far, by reach and size of cells; filled by `maps.connectivity`."""
+        return {}
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
