@@ -85,8 +85,7 @@ def stage(motion: Motion, width: int, dpi: int) -> tuple[Figure, Axes]:
 def _verdict(motion: Motion) -> str:
     certificate = motion.plan.certificate
     if certificate is None:
-        lost = int((~motion.planned).sum())
-        return "no plan" if lost == len(motion.planned) else "not certified"
+        return "" if motion.planned.all() else f"{int(motion.planned.sum())} of {len(motion.planned)} planned"
     gaps = [(certificate.min_robot_gap, "robot to robot"), (certificate.min_obstacle_gap, "robot to wall")]
     parts = [f"{name} at least {gap:.3f} m" for gap, name in gaps if gap is not None and np.isfinite(gap)]
     return ", ".join([*parts, "certified at every instant" if certificate.safe else "not safe"])

@@ -1,0 +1,83 @@
+"""A flowfleet server of its own for a measurement, and calls to it, one at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx2
+
+START_LIMIT = 300.0  # s, compiling on a first start included
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    url: str
+    process: subprocess.Popen | None  # None: somebody else's
+    ready_s: float  # from its start to its greeting
+
+    def resident_mb(self) -> float | None:
+        """Memory of the process, MB; None where it is not ours or the system does not tell."""
+        if self.process is None:
+            return None
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text()
+        except OSError:
+            return None
+        found = re.search(r"VmRSS:\s+(\d+)", status)
+        return int(found[1]) / 1024.0 if found else None
+
+
+@contextmanager
+def running_server(url: str | None = None) -> Iterator[Server]:
+    """A server at `url`, or a new one on a free port that is stopped afterwards.
+
+    Raises:
+        SystemExit: it does not start.
+    """
+    if url is not None:
+        yield Server(url.rstrip("/"), None, 0.0)
+        return
+    started = time.perf_counter()
+    command = [str(Path(sys.executable).with_name("flowfleet")), "serve", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        yield Server(_greeted(process), process, time.perf_counter() - started)
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def _greeted(process: subprocess.Popen) -> str:
+    """The address in the server's greeting."""
+    for line in process.stdout or ():
+        found = re.search(r"https?://[^\s/]+", line)
+        if found:
+            return found[0]
+    raise SystemExit(f"the server ended with {process.wait()} before it was ready")
+
+
+class Caller:
+    """Posts requests over one connection."""
+
+    def __init__(self, url: str) -> None:
+        self._client = httpx2.Client(base_url=url, timeout=START_LIMIT)
+        self.wall_ms: list[float] = []  # of each call, client side
+
+    def plan(self, request: dict) -> dict:
+        """The plan of a request; what the server refuses comes back as the problem it names."""
+        body = json.dumps(request).encode()
+        started = time.perf_counter()
+        answer = self._client.post("/v1/plans", content=body, headers={"content-type": "application/json"})
+        self.wall_ms.append(1000.0 * (time.perf_counter() - started))
+        document = answer.json()
+        return document if answer.status_code == 200 else {"status": f"http {answer.status_code}", "robots": [], "problem": document}
