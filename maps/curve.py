@@ -153,3 +153,33 @@ def end_control_points(
     control[..., 0, :] = position
     control[..., -END_POINTS:, :] = goal[..., None, :]
     return control
+
+
+@lru_cache(maxsize=64)
+def _fit_matrix(count: int, samples: int) -> tuple[np.ndarray, np.ndarray]:
+    """(m, T) least-squares fit of the free control points to uniform samples, and the (T, n) basis there."""
+    basis = curve_basis(count)
+    design = basis.matrix(np.linspace(0.0, 1.0, samples))
+    free = slice(END_POINTS, count - END_POINTS)
+    normal, jerk = design[:, free].T @ design[:, free], basis.gram[3][free, free]
+    ridge = 1e-7 * np.trace(normal) / np.trace(jerk) * jerk  # settles what too few samples leave open
+    return np.linalg.solve(normal + ridge, design[:, free].T), design
+
+
+def fit_control_points(position: Float[Tensor, "*batch T 2"], ends: Float[Tensor, "*batch n 2"]) -> Float[Tensor, "*batch n 2"]:
+    """Curves near given places, with given ends.
+
+    Args:
+        position: places at uniform times over the whole horizon, m.
+        ends: control points of any curve with the wanted ends, m; its first and last three are kept.
+
+    Returns:
+        Control points of the least-squares fit, m.
+    """
+    fit, design = _fit_matrix(ends.shape[-2], position.shape[-2])
+    control = ends.clone()
+    free = slice(END_POINTS, ends.shape[-2] - END_POINTS)
+    control[..., free, :] = 0.0
+    rest = position - torch.as_tensor(design, dtype=ends.dtype) @ control
+    control[..., free, :] = torch.as_tensor(fit, dtype=ends.dtype) @ rest
+    return control

@@ -206,6 +206,42 @@ def bounds_distance(x, y, world):
     return min(min(x - b[0], b[2] - x), min(y - b[1], b[3] - y))
 
 
+@njit(cache=True, nogil=True, fastmath=True)
+def _nearer_disc(x, y, count, disc_x, disc_y, radius, distance, gradient_x, gradient_y):
+    """Lowers the distances of places to one disc's, all places in vector instructions."""
+    for k in range(count):
+        dx, dy = x[k] - disc_x, y[k] - disc_y
+        d = np.sqrt(dx * dx + dy * dy)
+        scale = 1.0 / max(d, 1e-12)
+        nearer = d - radius < distance[k]
+        distance[k] = d - radius if nearer else distance[k]
+        gradient_x[k] = (dx * scale if d > 1e-12 else 1.0) if nearer else gradient_x[k]
+        gradient_y[k] = dy * scale if nearer else gradient_y[k]
+
+
+@njit(cache=True, nogil=True)
+def nearest_obstacles(x, y, reach, count, world, distance, gradient_x, gradient_y):
+    """`obstacle_distance` of the first `count` of many places, each with its own reach, into given arrays (P,)."""
+    for k in range(count):
+        distance[k], gradient_x[k], gradient_y[k] = reach[k], 0.0, 0.0
+    for d in range(world.discs.shape[0]):
+        disc_x, disc_y, radius = world.discs[d, 0], world.discs[d, 1], world.discs[d, 2]
+        _nearer_disc(x, y, count, disc_x, disc_y, radius, distance, gradient_x, gradient_y)
+    for q in range(world.polygon_box.shape[0]):
+        x0, y0, x1, y1 = world.polygon_box[q, 0], world.polygon_box[q, 1], world.polygon_box[q, 2], world.polygon_box[q, 3]
+        for k in range(count):
+            ox, oy = max(x0 - x[k], x[k] - x1, 0.0), max(y0 - y[k], y[k] - y1, 0.0)
+            if ox * ox + oy * oy < reach[k] * reach[k]:
+                found, ax, ay = _polygon_distance(x[k], y[k], world, q, reach[k])
+                if found < distance[k]:
+                    distance[k], gradient_x[k], gradient_y[k] = found, ax, ay
+    if world.grid_left.shape[0] > 0:
+        for k in range(count):
+            found, ax, ay = _grid_distance(x[k], y[k], world, reach[k])
+            if found < distance[k]:
+                distance[k], gradient_x[k], gradient_y[k] = found, ax, ay
+
+
 @njit(cache=True, nogil=True)
 def obstacle_distances(points, world, reach):
     """`obstacle_distance` of many places (P, 2) -> distances (P,) and gradients (P, 2)."""

@@ -12,18 +12,21 @@ BANDS = 6  # diagonal and five below it
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def add_gram(rows, first, weight, scale, matrix):
+def add_gram(rows, first, weight, touched, scale, matrix):
     """Adds scale * sum_t weight[t, i] rows[t] rows[t]^T to robot i's matrix.
 
     Args:
         rows: (T, 6) values of the six basis functions that are not zero at each sample.
         first: (T,) index of the first of them.
         weight: (T, L) weight of each sample for each lane.
+        touched: (T,) samples with any weight; the others are passed over.
         scale: factor.
         matrix: (n, 6, L) lower bands, entry [k, d] in row k and column k - d; changed.
     """
     lanes = matrix.shape[2]
     for t in range(rows.shape[0]):
+        if not touched[t]:
+            continue
         start = first[t]
         for a in range(BANDS):
             for b in range(a + 1):

@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from maps.world import obstacle_distance
+from maps.world import nearest_obstacles
 
 BLOCK = 10  # samples of one pair that are passed over or looked at together
-GUARD = 0.005  # m, pairs nearer than this (and their sagitta) beyond what they need are looked at in every round
+GUARD = 0.005  # m, pairs nearer than this beyond what they need are looked at in every round
 END_SAMPLES = 8  # samples at either end at which the needed room is that of the end itself, if smaller
 INTERIOR = 0.02  # share of a segment from its ends, within which a closest approach counts as the sample's own
 LOOK = 1.0  # m beyond what is needed, how far walls are looked for
@@ -40,10 +40,24 @@ class Iterate(NamedTuple):
     multiplier: np.ndarray  # (n, A)
     pair_budget: np.ndarray  # (pairs, blocks) m, movement left until a pair's block must be looked at
     moved: np.ndarray  # (N, blocks) m, movement so far
-    wall_budget: np.ndarray  # (2 T, N) m, movement left until a place must be looked at
-    wall_place: np.ndarray  # (2 T, A) m, where it was looked at
+    wall_budget: np.ndarray  # (T, N) m, movement left until a sample must be looked at
+    wall_place: np.ndarray  # (T, A) m, where it was looked at
     previous: np.ndarray  # (T, A) m, samples of the round before
     progress: np.ndarray  # (5,) rounds done, penalty, worst gap violation (m), worst relative excess of speed, of acceleration
+
+
+class Looks(NamedTuple):
+    """Places whose distance to walls is asked for."""
+
+    time: np.ndarray  # (P,) int64, sample, or the first of a segment
+    robot: np.ndarray  # (P,) int64
+    share: np.ndarray  # (P,) how far into the segment, 0 at samples
+    x: np.ndarray  # (P,) m
+    y: np.ndarray  # (P,) m
+    reach: np.ndarray  # (P,) m, how far to look
+    distance: np.ndarray  # (P,) m
+    gradient_x: np.ndarray  # (P,)
+    gradient_y: np.ndarray  # (P,)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -62,15 +76,17 @@ def _nearest_on_segment(ax, ay, bx, by):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _block_minimum(place, i, j, t0, t1):
-    """Smallest distance of robots i and j on the chords of samples t0 to t1."""
+def _block_minimum(place, bend, i, j, t0, t1, step):
+    """Smallest distance of robots i and j between samples t0 and t1."""
     robots = place.shape[0] // 2
     least = 1e30
     for t in range(t0, t1):
         ax, ay = place[i, t] - place[j, t], place[robots + i, t] - place[robots + j, t]
         bx, by = place[i, t + 1] - place[j, t + 1], place[robots + i, t + 1] - place[robots + j, t + 1]
         s = _nearest_on_segment(ax, ay, bx, by)
-        qx, qy = ax + s * (bx - ax), ay + s * (by - ay)
+        sag = 0.5 * s * (1.0 - s) * step * step
+        qx = ax + s * (bx - ax) - sag * (bend[i, t] - bend[j, t])
+        qy = ay + s * (by - ay) - sag * (bend[robots + i, t] - bend[robots + j, t])
         least = min(least, qx * qx + qy * qy)
     return np.sqrt(least)
 
@@ -134,12 +150,12 @@ def pair_corrections(place, bend, limits, step, budget, moved, force, weight, to
     for i in range(robots - 1):
         for j in range(i + 1, robots):
             pair += 1
-            reach = limits.pair[1, i, j] + GUARD + 0.125 * step * step * (limits.acceleration[i] + limits.acceleration[j])
+            reach = limits.pair[1, i, j] + GUARD
             for b in range(budget.shape[1]):
                 if moved[i, b] + moved[j, b] < budget[pair, b]:
                     continue
                 t0, t1 = b * BLOCK, min(samples - 1, (b + 1) * BLOCK)
-                least = _block_minimum(place, i, j, t0, t1)
+                least = _block_minimum(place, bend, i, j, t0, t1, step)
                 if least > reach:
                     budget[pair, b] = moved[i, b] + moved[j, b] + least - reach
                 else:
@@ -188,48 +204,150 @@ def mover_corrections(position, acceleration, limits, step, force, weight, touch
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=True)
-def _outside(value, low, high):
-    """Correction that brings a value between low and high."""
-    return low - value if value < low else (high - value if value > high else 0.0)
+@njit(cache=True, nogil=True)
+def _room_for(many):
+    return Looks(
+        np.empty(many, np.int64),
+        np.empty(many, np.int64),
+        np.empty(many),
+        np.empty(many),
+        np.empty(many),
+        np.empty(many),
+        np.empty(many),
+        np.empty(many),
+        np.empty(many),
+    )
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def wall_corrections(position, velocity, world, need, step, iterate, force, weight, touched):
-    """Corrections out of obstacles and into the bounds, at samples and midway between them; returns the worst violation, m."""
+def _samples_near_walls(position, need, budget, seen, looks):
+    """Lists the samples that may have come near an obstacle since they were last looked at; returns how many."""
     samples, robots = position.shape[0], position.shape[1] // 2
-    budget, seen, bounds = iterate.wall_budget, iterate.wall_place, world.bounds
-    worst = -1e30
-    for h in range(2 * samples - 1):
-        t, between = h // 2, h % 2 == 1
+    count = 0
+    for t in range(samples):
         phase = _phase(t, samples)
         for i in range(robots):
-            x, y = position[t, i], position[t, robots + i]
-            if between:  # cubic Hermite midpoint
-                x = 0.5 * (x + position[t + 1, i]) + 0.125 * step * (velocity[t, i] - velocity[t + 1, i])
-                y = 0.5 * (y + position[t + 1, robots + i]) + 0.125 * step * (velocity[t, robots + i] - velocity[t + 1, robots + i])
-            least = need[phase, i]
-            fx, fy = _outside(x, bounds[0] + least, bounds[2] - least), _outside(y, bounds[1] + least, bounds[3] - least)
-            hit = fx != 0.0 or fy != 0.0
-            if hit:
-                worst = max(worst, max(abs(fx), abs(fy)))
-            mx, my, left = x - seen[h, i], y - seen[h, robots + i], budget[h, i]
-            if left <= 0.0 or mx * mx + my * my >= left * left:
-                d, gx, gy = obstacle_distance(x, y, world, least + LOOK)
-                budget[h, i], seen[h, i], seen[h, robots + i] = d - least, x, y
-                if d < least:
-                    worst = max(worst, least - d)
-                    fx, fy = fx + (least - d) * gx, fy + (least - d) * gy
-                    hit = True
-            if not hit:
-                continue
-            share = 0.5 if between else 1.0
-            for k in range(2 if between else 1):
-                force[t + k, i] += share * fx
-                force[t + k, robots + i] += share * fy
-                weight[t + k, i] += share
-                touched[t + k] = True
+            x, y, left = position[t, i], position[t, robots + i], max(budget[t, i], 0.0)
+            mx, my = x - seen[t, i], y - seen[t, robots + i]
+            looks.time[count], looks.robot[count], looks.share[count] = t, i, 0.0
+            looks.x[count], looks.y[count], looks.reach[count] = x, y, need[phase, i] + LOOK
+            count += mx * mx + my * my >= left * left
+    return count
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _remember(position, looks, count, budget, seen):
+    """Notes how far each sample may move before it, or a chord beside it, can touch what was found."""
+    samples, robots = position.shape[0], position.shape[1] // 2
+    for k in range(count):
+        t, i, x, y = looks.time[k], looks.robot[k], looks.x[k], looks.y[k]
+        before, after = max(t - 1, 0), min(t + 1, samples - 1)
+        ax, ay = position[before, i] - x, position[before, robots + i] - y
+        bx, by = position[after, i] - x, position[after, robots + i] - y
+        least = looks.reach[k] - LOOK
+        guard = max(ax * ax + ay * ay, bx * bx + by * by) / (2.0 * least)
+        budget[t, i], seen[t, i], seen[t, robots + i] = looks.distance[k] - least - guard, x, y
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _passings(position, bend, step, looks, count, between):
+    """Lists where robots pass an obstacle between two samples that were both looked at; returns how many.
+
+    The place is where the distance along the chord is least, by a secant of its slopes at both samples: exact where the
+    squared distance is quadratic, as beside a disc or a corner. Its reach is the distance at the nearer sample, if that
+    is less than what is looked for anyway.
+    """
+    robots = position.shape[1] // 2
+    last = np.full(robots, -1)
+    found = 0
+    for k in range(count):
+        t, i = looks.time[k], looks.robot[k]
+        p = last[i]
+        last[i] = k
+        if p < 0 or looks.time[p] != t - 1:
+            continue
+        dx, dy = looks.x[k] - looks.x[p], looks.y[k] - looks.y[p]
+        before = looks.gradient_x[p] * dx + looks.gradient_y[p] * dy
+        after = looks.gradient_x[k] * dx + looks.gradient_y[k] * dy
+        if not (before < 0.0 and after > 0.0):
+            continue
+        s = before / (before - after)
+        sag = 0.5 * s * (1.0 - s) * step * step
+        between.time[found], between.robot[found], between.share[found] = t - 1, i, s
+        between.x[found] = looks.x[p] + s * dx - sag * bend[t - 1, i]
+        between.y[found] = looks.y[p] + s * dy - sag * bend[t - 1, robots + i]
+        nearer = min(looks.distance[p], looks.distance[k])
+        between.reach[found] = min(looks.reach[k] - LOOK, nearer)
+        found += nearer > 0.0
+    return found
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _push_out(looks, count, need, samples, stiff, force, weight, touched):
+    """Corrections of places nearer to a wall than needed; returns the worst violation, m."""
+    robots = weight.shape[1]
+    worst = -1e30
+    for k in range(count):
+        t, i, s = looks.time[k], looks.robot[k], looks.share[k]
+        lack = need[_phase(t if s == 0.0 else t + 1, samples), i] - looks.distance[k]
+        if lack <= 0.0 or (s > 0.0 and looks.distance[k] >= looks.reach[k]):
+            continue
+        worst = max(worst, lack)
+        for after in range(2 if s > 0.0 else 1):
+            part = stiff * (s if after == 1 else 1.0 - s)
+            force[t + after, i] += part * lack * looks.gradient_x[k]
+            force[t + after, robots + i] += part * lack * looks.gradient_y[k]
+            weight[t + after, i] += part
+            touched[t + after] = True
     return worst
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def _push_inside(position, bounds, need, stiff, force, weight, touched):
+    """Corrections of samples outside the bounds; returns the worst violation, m."""
+    samples, robots = position.shape[0], position.shape[1] // 2
+    worst = -1e30
+    for t in range(samples):
+        phase = _phase(t, samples)
+        for i in range(robots):
+            x, y, least = position[t, i], position[t, robots + i], need[phase, i]
+            fx = max(bounds[0] + least - x, 0.0) - max(x - bounds[2] + least, 0.0)
+            fy = max(bounds[1] + least - y, 0.0) - max(y - bounds[3] + least, 0.0)
+            if fx != 0.0 or fy != 0.0:
+                worst = max(worst, abs(fx), abs(fy))
+                force[t, i] += stiff * fx
+                force[t, robots + i] += stiff * fy
+                weight[t, i] += stiff
+                touched[t] = True
+    return worst
+
+
+@njit(cache=True, nogil=True, fastmath=True)
+def wall_corrections(position, bend, world, need, step, stiff, iterate, force, weight, touched):
+    """Corrections out of obstacles and into the bounds, at samples and between them; returns the worst violation, m.
+
+    Args:
+        position, bend: (T, A) samples, m, and accelerations, m/s^2.
+        world: the scene's arrays.
+        need: (3, N) distances needed.
+        step: s between samples.
+        stiff: penalty of walls over that of pairs.
+        iterate: its wall budgets are used and changed.
+        force, weight, touched: added to.
+    """
+    samples, robots = position.shape[0], position.shape[1] // 2
+    outside = _push_inside(position, world.bounds, need, stiff, force, weight, touched)
+    looks = _room_for(samples * robots + 1)
+    count = _samples_near_walls(position, need, iterate.wall_budget, iterate.wall_place, looks)
+    if count == 0:
+        return outside
+    nearest_obstacles(looks.x, looks.y, looks.reach, count, world, looks.distance, looks.gradient_x, looks.gradient_y)
+    _remember(position, looks, count, iterate.wall_budget, iterate.wall_place)
+    worst = max(outside, _push_out(looks, count, need, samples, stiff, force, weight, touched))
+    between = _room_for(count + 1)
+    found = _passings(position, bend, step, looks, count, between)
+    nearest_obstacles(between.x, between.y, between.reach, found, world, between.distance, between.gradient_x, between.gradient_y)
+    return max(worst, _push_out(between, found, need, samples, stiff, force, weight, touched))
 
 
 @njit(cache=True, nogil=True, fastmath=True)

@@ -28,6 +28,7 @@ class Tables(NamedTuple):
     acceleration: np.ndarray  # (T, 6) second derivatives, 1/s^2
     first: np.ndarray  # (T,) int64, index of the first of the six control points
     smoothness: np.ndarray  # (n, 11) bands of the smoothness matrix
+    gram: np.ndarray  # (n, 11) bands of P^T P
     step: float  # s between samples
 
 
@@ -37,6 +38,7 @@ class Schedule(NamedTuple):
     growth: float  # factor of the penalty from stage to stage
     stage_rounds: int  # rounds of a stage
     most_penalty: float
+    wall_penalty: float  # penalty of walls and bounds while that of the pairs is lower
     speed_weight: float  # s^2
     acceleration_weight: float  # s^4
     proposal_weight: float  # weight of the distance to the proposal
@@ -92,14 +94,14 @@ def _sample(tables, iterate, samples):
 
 
 @njit(cache=True, nogil=True, fastmath=True)
-def _project(tables, limits, world, samples, iterate, gap, speed, acceleration):
+def _project(tables, limits, world, stiff, samples, iterate, gap, speed, acceleration):
     """Fills the three kinds of corrections; returns the worst violations (m, relative, relative)."""
     _clear(gap)
     _clear(speed)
     _clear(acceleration)
     step, s = tables.step, samples
     budget, moved = iterate.pair_budget, iterate.moved
-    walls = wall_corrections(s.position, s.velocity, world, limits.wall, step, iterate, gap.force, gap.weight, gap.touched)
+    walls = wall_corrections(s.position, s.acceleration, world, limits.wall, step, stiff, iterate, gap.force, gap.weight, gap.touched)
     # walls count once, pairs twice: the majoriser of a pair's block weighs each of its robots with pair_weight
     pairs_weight = np.zeros_like(gap.weight)
     pairs = pair_corrections(s.place, s.bend, limits, step, budget, moved, gap.force, pairs_weight, gap.touched)
@@ -114,24 +116,24 @@ def _normal_matrix(tables, schedule, penalty, pairs_weight, gap, speed, accelera
     """The bands of W + penalty * A^T A; see `safety_filter.rounds.normal_matrix`."""
     count, _, lanes = matrix.shape
     samples = tables.value.shape[0]
+    everywhere = schedule.proposal_weight + (0.0 if schedule.two_mode else penalty * schedule.proximal)
     for k in range(count):
         for d in range(6):
-            entry = tables.smoothness[k, 5 - d] if k >= d else 0.0
+            entry = tables.smoothness[k, 5 - d] + everywhere * tables.gram[k, 5 - d] if k >= d else 0.0
             for i in range(lanes):
                 matrix[k, d, i] = entry
     if schedule.two_mode:
         robots = gap.weight.shape[1]
-        ones, both = np.ones((samples, 2)), np.ones((samples, 2))
+        ones, both, all_samples = np.ones((samples, 2)), np.ones((samples, 2)), np.ones(samples, np.bool_)
         both[:, 1] += robots
-        add_gram(tables.value, tables.first, both, penalty, matrix)
-        add_gram(tables.velocity, tables.first, ones, penalty * schedule.speed_weight, matrix)
-        add_gram(tables.acceleration, tables.first, ones, penalty * schedule.acceleration_weight, matrix)
-        add_gram(tables.value, tables.first, ones, schedule.proposal_weight, matrix)
+        add_gram(tables.value, tables.first, both, all_samples, penalty, matrix)
+        add_gram(tables.velocity, tables.first, ones, all_samples, penalty * schedule.speed_weight, matrix)
+        add_gram(tables.acceleration, tables.first, ones, all_samples, penalty * schedule.acceleration_weight, matrix)
         return
-    active = schedule.pair_weight * pairs_weight + gap.weight + (schedule.proximal + schedule.proposal_weight / penalty)
-    add_gram(tables.value, tables.first, active, penalty, matrix)
-    add_gram(tables.velocity, tables.first, speed.weight, penalty * schedule.speed_weight, matrix)
-    add_gram(tables.acceleration, tables.first, acceleration.weight, penalty * schedule.acceleration_weight, matrix)
+    active = schedule.pair_weight * pairs_weight + gap.weight
+    add_gram(tables.value, tables.first, active, gap.touched, penalty, matrix)
+    add_gram(tables.velocity, tables.first, speed.weight, speed.touched, penalty * schedule.speed_weight, matrix)
+    add_gram(tables.acceleration, tables.first, acceleration.weight, acceleration.touched, penalty * schedule.acceleration_weight, matrix)
 
 
 @njit(cache=True, nogil=True, fastmath=True)
@@ -153,7 +155,8 @@ def _update(tables, schedule, iterate, penalty, pairs_weight, gap, speed, accele
     add_transpose(tables.acceleration, tables.first, acceleration.force, acceleration.touched, penalty * schedule.acceleration_weight, right)
     for k in range(count):
         for a in range(control.shape[1]):
-            multiplier[k, a] = schedule.multiplier_keep * multiplier[k, a] + right[k, a]
+            if penalty >= schedule.wall_penalty:  # until then violations are large by intent, and would be remembered
+                multiplier[k, a] = schedule.multiplier_keep * multiplier[k, a] + right[k, a]
             right[k, a] += multiplier[k, a]
     add_bands(tables.smoothness, control, -1.0, right)
     if schedule.proposal_weight > 0.0:
@@ -198,7 +201,10 @@ def advance(tables, limits, world, schedule, iterate, rounds):
     progress = iterate.progress
     for _ in range(rounds):
         _sample(tables, iterate, values)
-        progress[2], progress[3], progress[4], pairs_weight = _project(tables, limits, world, values, iterate, gap, speed, acceleration)
+        stiff = max(1.0, schedule.wall_penalty / progress[1])
+        progress[2], progress[3], progress[4], pairs_weight = _project(
+            tables, limits, world, stiff, values, iterate, gap, speed, acceleration
+        )
         if (
             progress[2] <= schedule.gap_tolerance
             and progress[3] <= schedule.speed_tolerance

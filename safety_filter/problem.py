@@ -32,6 +32,7 @@ class FilterConfig:
     speed_weight: float = 1.0  # tau^2, of what speeds lack against positions
     acceleration_weight: float = 2.5  # tau^4, of what accelerations lack against positions
     penalty: float = 0.02  # at the start
+    wall_penalty: float = 0.0  # of walls and bounds while that of the pairs is lower: keeps a proposal on its side of them
     growth: float = 1.4  # factor of the penalty from stage to stage
     stage_rounds: int = 5  # rounds of a stage
     most_penalty: float = 1e5  # where the growth ends
@@ -48,22 +49,26 @@ class FilterConfig:
 
 def time_scale(scenario: Scenario) -> float:
     """tau = sqrt(radius / a_max) of a fleet's means, s."""
-    return float(np.sqrt(scenario.fleet.radius.mean() / scenario.fleet.a_max.mean()))
+    return float(scenario.fleet.radius.mean() / scenario.fleet.a_max.mean()) ** 0.5
 
 
 @lru_cache(maxsize=64)
 def _unit_tables(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(3, T, 6) basis values and derivatives by dimensionless time, (T,) first indices, (4, n, 11) bands of the Gram matrices."""
+    """Basis values and derivatives (3, T, 6) by dimensionless time, their first indices (T,), and bands (5, n, 11).
+
+    The bands are those of the Gram matrices of derivatives 0 to 3, as integrals, and of the sampled values.
+    """
     basis = curve_basis(count)
     samples = SAMPLES_PER_PIECE * basis.pieces + 1
     u = np.linspace(0.0, 1.0, samples)
     first = np.clip(np.searchsorted(basis.knots, u, side="right") - 6, 0, count - 6).astype(np.int64)
     columns = first[:, None] + np.arange(6)
     rows = np.stack([np.take_along_axis(basis.matrix(u, k), columns, axis=1) for k in range(3)])
-    bands = np.zeros((4, count, 11))
+    value = basis.matrix(u)
+    grams, bands = np.concatenate([basis.gram, (value.T @ value)[None]]), np.zeros((5, count, 11))
     for d in range(-5, 6):
         k = np.arange(max(0, -d), min(count, count - d))
-        bands[:, k, 5 + d] = basis.gram[:, k, k + d]
+        bands[:, k, 5 + d] = grams[:, k, k + d]
     return rows, first, bands
 
 
@@ -73,7 +78,7 @@ def make_tables(count: int, horizon: float, tau: float, config: FilterConfig) ->
     samples = rows.shape[1]
     # T means over the horizon: what a sum over samples is in the limit, so that weights compare with position residuals
     smoothness = samples * (config.jerk_weight * (tau / horizon) ** 6 * bands[3] + config.bend_weight * (tau / horizon) ** 4 * bands[2])
-    return Tables(rows[0], rows[1] / horizon, rows[2] / horizon**2, first, smoothness, horizon / (samples - 1))
+    return Tables(rows[0], rows[1] / horizon, rows[2] / horizon**2, first, smoothness, bands[4], horizon / (samples - 1))
 
 
 def make_schedule(tau: float, aim: float, config: FilterConfig) -> Schedule:
@@ -82,6 +87,7 @@ def make_schedule(tau: float, aim: float, config: FilterConfig) -> Schedule:
         config.growth,
         config.stage_rounds,
         config.most_penalty,
+        config.wall_penalty,
         config.speed_weight * tau**2,
         config.acceleration_weight * tau**4,
         config.proposal_weight,
@@ -118,7 +124,7 @@ def make_limits(scenario: Scenario, samples: int, aim: float, config: FilterConf
         between = np.linalg.norm(ends[:, None] - ends[None], axis=-1)
         pairs.append(np.clip(between - 0.5 * aim, pair, pair + aim))
         walls.append(np.clip(_wall_room(ends, scenario) - 0.5 * aim, wall, wall + aim))
-    place, need = _movers(scenario, samples, wall + aim)
+    place, need = mover_needs(scenario, samples, wall + aim)
     speed, bend = fleet.v_max.numpy() * config.slack, fleet.a_max.numpy() * config.bend_slack
     return Limits(np.stack(pairs), np.stack(walls), speed, bend, place, need)
 
@@ -133,7 +139,7 @@ def _wall_room(places: np.ndarray, scenario: Scenario) -> np.ndarray:
     return np.minimum(room, sides)
 
 
-def _movers(scenario: Scenario, samples: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def mover_needs(scenario: Scenario, samples: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Places (Q, T, 2) of moving obstacles at the samples, and distances (Q, T, N) needed from the segment after each.
 
     Between samples a mover is taken to go straight; where it turns there, it is made larger by what it strays.
@@ -173,8 +179,8 @@ def make_iterate(control_points: np.ndarray, tables: Tables, penalty: float) -> 
         np.zeros_like(control),
         np.zeros((robots * (robots - 1) // 2, blocks)),
         np.zeros((robots, blocks)),
-        np.zeros((2 * samples, robots)),
-        np.zeros((2 * samples, 2 * robots)),
+        np.zeros((samples, robots)),
+        np.zeros((samples, 2 * robots)),
         np.zeros((samples, 2 * robots)),
         progress,
     )

@@ -12,8 +12,8 @@ forgotten, and the linear system weighs each robot's active constraints only.
 """
 
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -35,11 +35,13 @@ from safety_filter.problem import (
     time_scale,
 )
 
-CHUNK = 40  # rounds between two looks at the clock and at progress
+CHUNK = 20  # rounds between two looks at the clock and at progress
+PATIENCE = 3  # chunks between the two violations that tell whether a problem has stalled
+STALL = 0.8  # share of the earlier one above which there is no progress
 WIDEN = 1.7  # factor of the room aimed at, after an iterate that passed the samples was refused
 WIDENINGS = 6
 
-Accept = Callable[[int, np.ndarray], bool]  # scenario index and control points (N, n, 2), m -> whether they hold in continuous time
+Accept = Callable[[int, int, np.ndarray], bool]  # scenario and candidate index, control points (N, n, 2), m -> whether they hold in continuous time
 
 
 class FilterStatus(IntEnum):
@@ -65,20 +67,17 @@ class FilterResult:
 class SafetyFilter:
     """Turns proposals into joint trajectories that keep apart, keep out, and keep their limits."""
 
-    def __init__(self, config: FilterConfig | None = None, threads: int = 1) -> None:
-        """Args:
-        config: weights and schedule.
-        threads: problems worked on at once.
-        """
+    def __init__(self, config: FilterConfig | None = None, pool: Executor | None = None) -> None:
+        """Sets weights and schedule, and the threads that problems are shared out to (None: the caller's own)."""
         self.config = config or FilterConfig()
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="filter") if threads > 1 else None
+        self._pool = pool
 
     def project(
         self,
         candidates: TrajectoryBatch,
         batch: ScenarioBatch,
         accept: Accept | None = None,
-        deadline: float | None = None,
+        deadlines: Sequence[float | None] | None = None,
         config: FilterConfig | None = None,
     ) -> FilterResult:
         """Repairs candidate joint trajectories.
@@ -88,7 +87,7 @@ class SafetyFilter:
             batch: the S scenarios.
             accept: a stricter test than the filter's own, asked for every iterate that passes it; a refused one is
                 run on with more room aimed at.
-            deadline: time.monotonic() at which to stop, s.
+            deadlines: time.monotonic() at which to stop each scenario, s; None: no deadline.
             config: used in place of the filter's own.
 
         Returns:
@@ -102,8 +101,8 @@ class SafetyFilter:
             s, m = job
             scenario = batch.scenarios[s]
             start = candidates.control_points[s, m, : len(scenario)].numpy()
-            test = None if accept is None else lambda control: accept(s, control)
-            return _Run(scenario, start, config).until_passed(test, deadline)
+            test = None if accept is None else lambda control: accept(s, m, control)
+            return _Run(scenario, start, config).until_passed(test, None if deadlines is None else deadlines[s])
 
         done = list(self._pool.map(run, jobs)) if self._pool is not None and len(jobs) > 1 else [run(job) for job in jobs]
         control = candidates.control_points.clone()
@@ -147,7 +146,7 @@ class _Run:
         return points, status, float(self.iterate.progress[2]), int(self.iterate.progress[0])
 
     def _loop(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> FilterStatus:
-        progress, widened = self.iterate.progress, 0
+        progress, widened, seen = self.iterate.progress, 0, [np.inf] * (PATIENCE + 1)
         world = self.scenario.scene.world
         while progress[0] < self.config.rounds:
             rounds = min(CHUNK, self.config.rounds - int(progress[0]))
@@ -160,6 +159,9 @@ class _Run:
                 self._widen()
             if deadline is not None and time.monotonic() > deadline:
                 return FilterStatus.STOPPED
+            seen.append(float(progress[2]))
+            if seen[-1] > 4.0 * self.schedule.gap_tolerance and seen[-1] > STALL * seen[-1 - PATIENCE]:
+                return FilterStatus.STALLED
         return FilterStatus.EXHAUSTED
 
     def _widen(self) -> None:

@@ -1,0 +1,114 @@
+"""The planner: scenarios in, certified plans out."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+import torch
+
+from maps.scenario import Scenario
+from planner.horizon import shortest_horizon
+from planner.outcome import answer, blame
+from planner.plan import Plan, PlanOptions
+from planner.polish import polish
+from planner.task import Task
+from planner.waves import Wave, perturbed, run_wave, searched, straight
+from safety_filter.problem import FilterConfig
+from safety_filter.solver import SafetyFilter
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """How proposals are filtered, and how many of them are tried."""
+
+    lines: FilterConfig = field(default_factory=FilterConfig)  # for straight lines: soft, robots choose sides
+    bent: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.2))  # for perturbed lines: less soft, so that bends count
+    paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths that pass walls and each other well already
+    searches: tuple[int, ...] = (2, 8)  # paths asked of search, in turn until one is certified
+    leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
+    threads: int = 2  # problems worked on at once
+
+
+class Planner:
+    """Plans fleets, one scenario or many at a time; one object serves one thread."""
+
+    def __init__(self, config: PlannerConfig | None = None) -> None:
+        """Starts the worker threads; plans nothing yet."""
+        self.config = config or PlannerConfig()
+        self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="planner") if self.config.threads > 1 else None
+        self._filter = SafetyFilter(pool=self._pool)
+
+    def plan(self, scenario: Scenario, options: PlanOptions | None = None) -> Plan:
+        """Plans one scenario; see `plan_batch`."""
+        return self.plan_batch([scenario], [options or PlanOptions()])[0]
+
+    def plan_batch(self, scenarios: Sequence[Scenario], options: Sequence[PlanOptions] | None = None) -> list[Plan]:
+        """Plans many scenarios together; each answer is what the scenario alone would get.
+
+        Args:
+            scenarios: the problems.
+            options: one for each; None: defaults.
+
+        Returns:
+            A plan for each scenario. Whatever the outcome is, it is an answer, never an exception.
+        """
+        options = options or [PlanOptions()] * len(scenarios)
+        tasks = [Task.begin(scenario, option) for scenario, option in zip(scenarios, options, strict=True)]
+        self._check(tasks)
+        shortest_horizon([task for task in self._open(tasks) if task.scenario.horizon is None], self._solve)
+        self._solve(self._open(tasks))
+        self._partial(tasks)
+        polish([task for task in tasks if task.found], self._filter, self.config.paths)
+        return [answer(task) for task in tasks]
+
+    def _check(self, tasks: list[Task]) -> None:
+        """Sorts out what is proven impossible; where a partial plan is allowed, the other robots go on."""
+        for task in tasks:
+            reasons = {k: reason for k, reason in enumerate(task.asked.check()) if reason is not None}
+            if task.options.allow_partial and len(reasons) < len(task.asked):
+                task.leave_out(reasons) if reasons else None
+            else:
+                task.reasons.update(reasons)
+
+    @staticmethod
+    def _open(tasks: list[Task]) -> list[Task]:
+        """Tasks that have no plan yet and may have one."""
+        return [t for t in tasks if not t.found and t.kept and (not t.reasons or t.options.allow_partial)]
+
+    def _waves(self) -> list[Wave]:
+        """What is tried, in turn, until a task has a certified plan."""
+        waves = [Wave("straight", "generate", straight, self.config.lines)]
+        waves += [Wave("search", "search", partial(searched, many=many), self.config.paths) for many in self.config.searches]
+        return [*waves, Wave("straight", "generate", partial(perturbed, many=4), self.config.bent)]
+
+    def _solve(self, tasks: list[Task]) -> None:
+        """Runs waves for the tasks that the earlier ones left without a plan."""
+        for wave in self._waves():
+            left = [task for task in tasks if not task.found]
+            if not left:
+                return
+            run_wave(left, wave, self._filter, self._pool)
+
+    def _partial(self, tasks: list[Task]) -> None:
+        """Leaves out the robots that stand most in the way, where the request allows it, until the others can go."""
+        for _ in range(self.config.leave_out):
+            stuck = [t for t in self._open(tasks) if t.options.allow_partial and not t.late and len(t.kept) > 1]
+            if not stuck:
+                return
+            for task in stuck:
+                task.leave_out(blame(task))
+            self._solve(stuck)
+
+    def warm_up(self) -> None:
+        """Compiles or loads every kernel by planning small problems of each kind."""
+        from planner.warm_up import small_scenarios
+
+        torch.set_num_threads(1)
+        for scenario in small_scenarios():
+            for sources in (("straight",), ("search",)):
+                self.plan(scenario, PlanOptions(sources=sources))
+
+    def replace(self, **changes: object) -> "Planner":
+        """A planner with some settings changed."""
+        return Planner(replace(self.config, **changes))  # type: ignore[arg-type]

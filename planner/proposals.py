@@ -1,0 +1,51 @@
+"""Joint trajectories to start from: straight minimum-jerk lines and perturbed ones."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maps.curve import END_POINTS, curve_basis
+from maps.scenario import Scenario, ScenarioBatch
+from safety_filter.problem import time_scale
+
+PIECE = 1.66  # time scales of the fleet that one polynomial piece lasts
+FEWEST, MOST = 24, 96  # control points of a curve
+BEND = 0.35  # standard deviation of a perturbation's first mode, in shares of the straight distance
+
+
+def control_count(scenario: Scenario, horizon: float) -> int:
+    """Control points that a horizon needs, so that robots can wait and turn within a few of their time scales."""
+    pieces = int(np.ceil(horizon / (PIECE * time_scale(scenario))))
+    return int(np.clip(pieces + curve_basis(FEWEST).degree, FEWEST, MOST))
+
+
+def straight_lines(batch: ScenarioBatch, count: int) -> Float[Tensor, "S 1 N n 2"]:
+    """Minimum-jerk lines from every start to every goal."""
+    return batch.minimum_jerk(count)[:, None]
+
+
+def perturbed_lines(batch: ScenarioBatch, count: int, many: int, seeds: list[int]) -> Float[Tensor, "S M N n 2"]:
+    """Minimum-jerk lines bent by a few smooth modes, sideways more than along.
+
+    Args:
+        batch: the scenarios.
+        count: control points of a curve.
+        many: M, how many for each scenario.
+        seeds: one for each scenario; the bends of a scenario depend on its seed and size alone.
+    """
+    lines = straight_lines(batch, count).repeat(1, many, 1, 1, 1)
+    phase = np.linspace(0.0, 1.0, count)
+    modes = torch.as_tensor(np.stack([np.sin((k + 1) * np.pi * phase) / (k + 1) for k in range(3)]))
+    for s, seed in enumerate(seeds):
+        robots = batch.sizes[s]
+        rng = np.random.default_rng([seed, robots])
+        size = torch.as_tensor(rng.normal(size=(many, robots, 3, 2)))
+        line = batch.goal[s, :robots] - batch.start[s, :robots]
+        length = line.norm(dim=-1, keepdim=True).clamp_min(4 * batch.radius[s, :robots, None])
+        along = line / line.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+        side = torch.stack([-along[:, 1], along[:, 0]], dim=-1)
+        bend = torch.einsum("mrk,ri->mrki", size[..., 0], side) + 0.3 * torch.einsum("mrk,ri->mrki", size[..., 1], along)
+        shape = torch.einsum("mrki,kn->mrni", BEND * bend * length[:, None, :], modes)
+        lines[s, :, :robots, END_POINTS:-END_POINTS] += shape[..., END_POINTS:-END_POINTS, :]
+    return lines

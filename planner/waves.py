@@ -1,0 +1,128 @@
+"""Rounds of proposals, each of one kind, for tasks that have no plan yet."""
+
+from collections.abc import Callable
+from concurrent.futures import Executor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maps.curve import fit_control_points
+from maps.scenario import ScenarioBatch
+from maps.trajectory import TrajectoryBatch
+from planner.choose import Candidate, measure
+from planner.plan import Source
+from planner.proposals import control_count, perturbed_lines
+from planner.search import propose
+from planner.task import Task
+from safety_filter.problem import FilterConfig
+from safety_filter.solver import FilterResult, FilterStatus, SafetyFilter
+from safety_filter.verify import Certificate, certify
+
+Propose = Callable[[Task], Float[Tensor, "M N n 2"]]
+
+DIGITS = 9  # decimals of control points, m; what is certified is what is sent
+
+
+@dataclass(frozen=True)
+class Wave:
+    """One kind of proposal and how the filter treats it."""
+
+    source: Source
+    stage: str  # whose time the making of proposals counts as
+    propose: Propose
+    config: FilterConfig
+
+
+def straight(task: Task) -> Float[Tensor, "1 N n 2"]:
+    """The minimum-jerk lines."""
+    return ScenarioBatch.stack([task.scenario]).minimum_jerk(control_count(task.scenario, task.horizon))
+
+
+def perturbed(task: Task, many: int) -> Float[Tensor, "M N n 2"]:
+    """Bent minimum-jerk lines."""
+    count = control_count(task.scenario, task.horizon)
+    return perturbed_lines(ScenarioBatch.stack([task.scenario]), count, many, [task.options.seed])[0]
+
+
+def searched(task: Task, many: int) -> Float[Tensor, "M N n 2"]:
+    """Curves near timed paths found by search."""
+    count = control_count(task.scenario, task.horizon)
+    lines = ScenarioBatch.stack([task.scenario]).minimum_jerk(count)
+    paths = propose(task.scenario, task.horizon, 4 * count, task.options.seed, many)
+    if not paths:
+        return lines.new_zeros(0, *lines.shape[1:])
+    position = torch.as_tensor(np.stack([path.position for path in paths]))
+    return fit_control_points(position, lines.expand(len(paths), *lines.shape[1:]))
+
+
+def run_wave(tasks: list[Task], wave: Wave, safety_filter: SafetyFilter, pool: Executor | None) -> None:
+    """Proposes, filters and certifies for every task that may use the wave's source and has time left.
+
+    Tasks with curves of the same number of control points and as many proposals go through the filter together.
+    """
+    open_tasks = [task for task in tasks if task.allows(wave.source) and not task.over()]
+    proposals = _propose(open_tasks, wave, pool)
+    groups: dict[tuple[int, int], list[int]] = {}
+    for k, proposal in enumerate(proposals):
+        if len(proposal):
+            groups.setdefault((len(proposal), proposal.shape[2]), []).append(k)
+    for members in groups.values():
+        filter_proposals([open_tasks[k] for k in members], [proposals[k] for k in members], wave, safety_filter)
+
+
+def _propose(tasks: list[Task], wave: Wave, pool: Executor | None) -> list[Tensor]:
+    def make(task: Task) -> Tensor:
+        with task.timed(wave.stage):
+            return wave.propose(task)
+
+    return list(pool.map(make, tasks)) if pool is not None and len(tasks) > 1 else [make(task) for task in tasks]
+
+
+def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, safety_filter: SafetyFilter) -> None:
+    """Filters proposals (M, N, n, 2) of each task as one batch and adds what is certified to the tasks."""
+    batch = ScenarioBatch.stack([task.scenario for task in tasks])
+    candidates = proposals[0].new_zeros(len(tasks), proposals[0].shape[0], batch.mask.shape[1], *proposals[0].shape[2:])
+    for s, proposal in enumerate(proposals):
+        candidates[s, :, : proposal.shape[1]] = proposal
+    certified: dict[tuple[int, int], tuple[np.ndarray, Certificate]] = {}
+
+    def accept(s: int, m: int, control_points: np.ndarray) -> bool:
+        rounded = np.round(control_points, DIGITS)
+        with tasks[s].timed("verify"):
+            certificate = certify(rounded, tasks[s].horizon, tasks[s].scenario)
+        certified[s, m] = (rounded, certificate)
+        return certificate.safe
+
+    began = [task.spent.get("verify", 0.0) for task in tasks]
+    with tasks[0].timed("pass"):
+        trajectory = TrajectoryBatch(candidates, batch.horizon)
+        result = safety_filter.project(trajectory, batch, accept, [task.options.deadline for task in tasks], wave.config)
+    took = tasks[0].spent.pop("pass")
+    for s, task in enumerate(tasks):
+        checking = task.spent.get("verify", 0.0) - began[s]
+        task.spent["filter"] = task.spent.get("filter", 0.0) + max(took - checking, 0.0)
+        _collect(task, s, result, certified, wave)
+
+
+def _collect(task: Task, s: int, result: FilterResult, certified: dict[tuple[int, int], tuple[np.ndarray, Certificate]], wave: Wave) -> None:
+    many = result.status.shape[1]
+    task.proposed += many
+    waited = 0
+    for m in range(many):
+        rounds = int(result.rounds[s, m])
+        if int(result.status[s, m]) == FilterStatus.PASSED:
+            points, certificate = certified[s, m]
+            metrics = measure(points, task.scenario, task.horizon)
+            task.found.append(Candidate(points, wave.source, certificate, metrics, task.rounds + rounds))
+            continue
+        waited = max(waited, rounds)
+        task.late = task.late or int(result.status[s, m]) == FilterStatus.STOPPED
+        points = result.trajectory.control_points[s, m, : len(task.scenario)].numpy()
+        task.miss(points, float(result.residual[s, m]))
+    if not task.found:
+        task.rounds += waited
+
+
