@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maps.errors import InvalidScene
+from maps.scene_batch import scene_distance
 from maps.world import World, pack_world
 
 if TYPE_CHECKING:
@@ -73,6 +74,18 @@ class Scene:
     def clearance_fields(self) -> "dict[tuple[float, float], ClearanceField]":
         """Distance fields made so far, by reach and size of cells; filled by `maps.connectivity`."""
         return {}
+
+    def signed_distance(self, position: Float[Tensor, "*batch 2"], reach: float = 5.0) -> Float[Tensor, "*batch"]:
+        """Distance to the nearest obstacle, negative inside one, with gradients; the bounds are not counted.
+
+        Args:
+            position: m.
+            reach: m, positive; what lies further is not looked for.
+
+        Returns:
+            m, at most `reach`. Exact; gradients by position and by the discs are given.
+        """
+        return scene_distance(position, self, reach)
 
     @property
     def extent(self) -> tuple[float, float, float, float]:
