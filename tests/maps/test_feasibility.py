@@ -12,6 +12,7 @@ from maps.fleet import Fleet
 from maps.reason import ReasonCode
 from maps.scenario import MovingObstacle, Scenario
 from maps.scene import Grid, Polygon, Scene
+from maps.trajectory import TrajectoryBatch
 from maps.world import bounds_distance, obstacle_distances
 
 HALL = (0.0, 0.0, 10.0, 10.0)
@@ -235,3 +236,24 @@ def test_obstacles_wholly_outside_are_warned_of():
     scene = Scene(HALL, tensor([[5, 5, 1], [-1, 5, 0.9], [-1, 5, 1.1]]), (box(9, 9, 12, 12), box(11, 0, 12, 1)))
     assert [w.split(" lies")[0] for w in scene_warnings(scene)] == ["disc 1", "polygon 1"]
     assert scene_warnings(Scene(discs=tensor([[5, 5, 1]]))) == ()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_what_a_robot_demonstrably_does_is_never_called_impossible(seed):
+    rng = np.random.default_rng(seed)
+    control = rng.uniform(1.0, 9.0, (1, int(rng.integers(7, 20)), 2))
+    control[:, -3:] = control[:, -1:]
+    horizon, u = float(rng.uniform(1.0, 10.0)), np.linspace(0.0, 1.0, 4001)
+    curve = TrajectoryBatch(tensor(control), tensor(horizon))
+    path, velocity, acceleration = (curve.sample(u, k)[0] for k in range(3))
+    scene = random_scene(rng)
+    discs = scene.discs[((path[:, None] - scene.discs[:, :2]).norm(dim=-1).amin(0) - scene.discs[:, 2]) > 0.1]
+    scene = Scene(scene.bounds, discs)
+    places = path.numpy().astype(np.float64)
+    clearance = np.minimum(obstacle_distances(places, scene.world, 50.0)[0], [bounds_distance(*p, scene.world) for p in places])
+    radius, limits = tensor([clearance.min()]), (velocity.norm(dim=-1).amax(), acceleration.norm(dim=-1).amax())
+    fleet = Fleet(("r0",), radius, limits[0][None], limits[1][None])
+    room = float(path.norm(dim=-1).amin() - radius)
+    moving = (MovingObstacle("post", room, tensor([0.0]), tensor([[0.0, 0.0]])),) if room > 0.0 else ()
+    problem = Scenario(scene, fleet, path[:1], path[-1:], velocity[:1], acceleration[:1], horizon, moving=moving)
+    assert problem.check() == (None,)

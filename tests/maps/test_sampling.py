@@ -58,4 +58,4 @@ def test_moving_starts_move_and_others_do_not():
 
 def test_a_fleet_that_finds_no_room_is_refused():
     with pytest.raises(InvalidScenario, match="no room"):
-        sample_scenario(np.random.default_rng(0), 400, "open", SamplingConfig(size=4.0))
+        sample_scenario(np.random.default_rng(0), 60, "open", SamplingConfig(size=2.0))
