@@ -1,1 +1,1 @@
-"""api."""
+"""HTTP and command line: the only place that knows the web, JSON and pydantic."""

@@ -37,8 +37,8 @@ class InvalidInput(PlanningError, ValueError):
         *,
         pointer: str = "",
         code: str | None = None,
-        value: float | str | None = None,
-        limit: float | str | None = None,
+        value: int | float | str | None = None,
+        limit: int | float | str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message

@@ -74,7 +74,7 @@ class Planner:
     @staticmethod
     def _open(tasks: list[Task]) -> list[Task]:
         """Tasks that have no plan yet and may have one."""
-        return [t for t in tasks if not t.found and t.kept and (not t.reasons or t.options.allow_partial)]
+        return [t for t in tasks if not t.found and (not t.reasons or (t.options.allow_partial and len(t.reasons) < len(t.asked)))]
 
     def _waves(self) -> list[Wave]:
         """What is tried, in turn, until a task has a certified plan."""

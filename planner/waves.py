@@ -98,7 +98,7 @@ def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, saf
 
     began = [task.spent.get("verify", 0.0) for task in tasks]
     with tasks[0].timed("pass"):
-        trajectory = TrajectoryBatch(candidates, batch.horizon)
+        trajectory = TrajectoryBatch(candidates, batch.horizon[:, None].expand(candidates.shape[:2]))
         result = safety_filter.project(trajectory, batch, accept, [task.options.deadline for task in tasks], wave.config)
     took = tasks[0].spent.pop("pass")
     for s, task in enumerate(tasks):

@@ -1,0 +1,123 @@
+"""From the bytes of a request to a scenario and options: the same way for HTTP and for the batch command."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+import orjson
+from pydantic import ValidationError
+
+from api.caps import check_request
+from api.map_wire import InlineMap, MapReference, outside_bounds, scene_bytes, to_scene
+from api.parsing import parse_json
+from api.plan_wire import AnswerConfig
+from api.problems import of_invalid_input, of_unknown_map, of_validation
+from api.wire import PlanRequest, to_options, to_scenario
+from maps.errors import InvalidInput, UnknownMap
+
+if TYPE_CHECKING:
+    from api.maps_store import MapsStore
+    from api.settings import Settings
+    from maps.scenario import Scenario
+    from maps.scene import Scene
+    from planner.plan import PlanOptions
+
+
+@dataclass(frozen=True)
+class Order:
+    """A request that may be planned."""
+
+    scenario: Scenario
+    options: PlanOptions
+    priority: int
+    config: AnswerConfig
+
+
+class SceneCache:
+    """Scenes of inline maps by what they were made of; the longest unused go first."""
+
+    def __init__(self, size: int) -> None:
+        """An empty cache for scenes of `size` bytes together."""
+        self._size = size
+        self._used = 0
+        self._scenes: OrderedDict[bytes, tuple[Scene, tuple[str, ...]]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def scene(self, wire: InlineMap, document: Any) -> tuple[Scene, tuple[str, ...]]:
+        """The scene of an inline map and warnings about it.
+
+        Args:
+            wire: the map.
+            document: the same as it came, for the key.
+        """
+        key = blake2b(orjson.dumps(document), digest_size=16).digest()
+        with self._lock:
+            if key in self._scenes:
+                self._scenes.move_to_end(key)
+                return self._scenes[key]
+        scene = to_scene(wire)
+        entry = (scene, tuple(outside_bounds(scene)))
+        self._keep(key, entry)
+        return entry
+
+    def _keep(self, key: bytes, entry: tuple[Scene, tuple[str, ...]]) -> None:
+        with self._lock:
+            if scene_bytes(entry[0]) > self._size or key in self._scenes:
+                return
+            self._scenes[key] = entry
+            self._used += scene_bytes(entry[0])
+            while self._used > self._size:
+                _, (scene, _) = self._scenes.popitem(last=False)
+                self._used -= scene_bytes(scene)
+
+
+class Intake:
+    """Reads requests; knows the maps and the caps."""
+
+    def __init__(self, settings: Settings, maps: MapsStore) -> None:
+        """Nothing is read yet."""
+        self.settings = settings
+        self.maps = maps
+        self._cache = SceneCache(settings.scene_cache_bytes)
+
+    def order(self, body: bytes, received: float) -> Order:
+        """The order in the bytes of a request.
+
+        Args:
+            body: JSON.
+            received: when it came, s on the clock of time.monotonic().
+
+        Raises:
+            Problem: 400 or 422, with pointers into the body.
+        """
+        return self.order_of(parse_json(body), received)
+
+    def order_of(self, document: Any, received: float) -> Order:
+        """The order in a parsed request; see `order`."""
+        try:
+            check_request(document, self.settings)
+            request = PlanRequest.model_validate(document)
+            scene, warnings = self._scene(request, document)
+            scenario = to_scenario(request, scene)
+        except ValidationError as error:
+            raise of_validation(error) from None
+        except InvalidInput as error:
+            raise of_invalid_input(error) from None
+        except UnknownMap as error:
+            raise of_unknown_map(error, "/map/id") from None
+        options = to_options(request.options, received, self.settings.default_deadline_ms)
+        config = AnswerConfig(request.options.samples_dt, self.settings.max_samples, warnings)
+        return Order(scenario, options, request.options.priority, config)
+
+    def _scene(self, request: PlanRequest, document: dict[str, Any]) -> tuple[Scene, tuple[str, ...]]:
+        if isinstance(request.map, MapReference):
+            stored = self.maps.find(request.map.id)
+            return stored.scene, stored.warnings
+        try:
+            return self._cache.scene(request.map, document["map"])
+        except InvalidInput as error:
+            raise error.under("/map") from None

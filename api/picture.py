@@ -1,0 +1,58 @@
+"""Pictures of plans that are read back from their wire form."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from api.intake import Intake
+from api.maps_store import MapsStore
+from api.parsing import parse_json
+from api.settings import Settings
+from maps.errors import InvalidInput
+from maps.reason import Reason, ReasonCode
+from planner.plan import Plan, PlanStatus, RobotPlan
+from planner.render import render_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from maps.scenario import Scenario
+
+
+def render_lines(request: bytes, plan: bytes, path: Path) -> None:
+    """Draws the plan of a request into a file whose ending names the format.
+
+    Raises:
+        Problem: the request or the plan is no JSON, or the request does not fit its schema.
+        InvalidInput: the plan is none of this server's, or not of this request.
+    """
+    settings = Settings()
+    scenario = Intake(settings, MapsStore(settings)).order(request, time.monotonic()).scenario
+    render_file(scenario, read_back(parse_json(plan), scenario), path)
+
+
+def read_back(document: Any, scenario: Scenario) -> Plan:
+    """The plan in a wire document, its curves only.
+
+    Raises:
+        InvalidInput: it is no plan of this scenario.
+    """
+    try:
+        curves = {r["id"]: r["curve"]["control_points"] if r.get("curve") else None for r in document["robots"]}
+        robots = tuple(_robot(name, curves[name]) for name in scenario.fleet.ids)
+        horizon = document.get("horizon_s") or scenario.horizon
+        return Plan(PlanStatus(document["status"]), horizon, int(document.get("seed") or 0), robots)
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise InvalidInput("the plan cannot be drawn: it is not a plan of this request", code="PLAN_MISMATCH") from None
+
+
+def _robot(name: str, control_points: Any) -> RobotPlan:
+    if control_points is None:
+        return RobotPlan(name, None, reason=Reason(ReasonCode.NO_PLAN_FOUND, "no curve"))
+    points = np.array(control_points, dtype=np.float64)
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 6:
+        raise ValueError("no control points")
+    return RobotPlan(name, points)

@@ -1,0 +1,65 @@
+"""The calls about the server itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastapi import APIRouter, Request, Response
+
+from api.documented import HEALTH, READY, VERSION
+from api.engine import EngineState
+from api.pages import docs_page
+from api.plan_wire import to_json
+from api.problems import Problem
+
+if TYPE_CHECKING:
+    from api.engine import Engine
+
+router = APIRouter(tags=["server"])
+JSON = "application/json"
+
+
+def _health(engine: Engine) -> Response:
+    return Response(to_json({"status": engine.state.value, "waiting": engine.depth}), media_type=JSON)
+
+
+@router.get("/healthz", **HEALTH)
+async def healthz(request: Request) -> Response:
+    """How the server is; 200 as long as it answers."""
+    return _health(request.app.state.desk.engine)
+
+
+@router.get("/livez", **READY)
+async def livez(request: Request) -> Response:
+    """200 unless the planner's thread is gone: then only a restart helps."""
+    engine: Engine = request.app.state.desk.engine
+    if not engine.alive:
+        raise Problem(503, "NOT_ALIVE", "the planner's thread has ended")
+    return _health(engine)
+
+
+@router.get("/readyz", **READY)
+async def readyz(request: Request) -> Response:
+    """200 once requests can be planned."""
+    engine: Engine = request.app.state.desk.engine
+    if engine.state is not EngineState.READY:
+        raise Problem(503, "NOT_READY", f"the planner is {engine.state.value}", headers={"Retry-After": "2"})
+    return _health(engine)
+
+
+@router.get("/version", **VERSION)
+async def version(request: Request) -> Response:
+    """What is running."""
+    return Response(to_json(request.app.state.versions), media_type=JSON)
+
+
+@router.get("/openapi.json", include_in_schema=False)
+async def openapi(request: Request) -> Response:
+    """The description of all calls."""
+    return Response(to_json(request.app.openapi()), media_type=JSON)
+
+
+@router.get("/docs", include_in_schema=False)
+async def docs(request: Request) -> Response:
+    """The description of all calls, to read."""
+    return Response(docs_page(request.app.openapi()), media_type="text/html")

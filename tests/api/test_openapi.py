@@ -1,0 +1,98 @@
+"""The description of the API: every call has its schemas and examples, and the examples hold."""
+
+import json
+import re
+
+import pytest
+
+from api import examples
+from api.answers import CheckAnswer, HealthAnswer, MapsAnswer, PlanAnswer, ProblemAnswer, ValidationAnswer, VersionAnswer
+from api.map_wire import InlineMap
+
+CALLS = {
+    ("post", "/v1/plans"),
+    ("post", "/v1/plans:validate"),
+    ("post", "/v1/plans:check"),
+    ("get", "/v1/maps"),
+    ("get", "/v1/maps/{map_id}"),
+    ("put", "/v1/maps/{map_id}"),
+    ("delete", "/v1/maps/{map_id}"),
+    ("get", "/v1/maps/{map_id}/preview.png"),
+    ("get", "/healthz"),
+    ("get", "/livez"),
+    ("get", "/readyz"),
+    ("get", "/version"),
+}
+
+
+@pytest.fixture(scope="module")
+def description(client):
+    return client.get("/openapi.json").json()
+
+
+def test_every_call_is_described(description) -> None:
+    assert {(verb, path) for path, verbs in description["paths"].items() for verb in verbs} == CALLS
+
+
+def test_every_reference_leads_somewhere(description) -> None:
+    schemas = description["components"]["schemas"]
+    references = set(re.findall(r'"#/components/schemas/([^"]+)"', json.dumps(description)))
+    assert references
+    assert references <= schemas.keys()
+
+
+@pytest.mark.parametrize(("verb", "path"), sorted(CALLS))
+def test_every_body_has_a_schema_and_an_example(description, verb, path) -> None:
+    call = description["paths"][path][verb]
+    bodies = [content for status, answer in call["responses"].items() for content in answer.get("content", {}).items()]
+    bodies += call.get("requestBody", {}).get("content", {}).items()
+    assert bodies or verb == "delete"
+    for kind, body in bodies:
+        assert body["schema"]
+        assert kind == "image/png" or body["example"]
+    assert ("requestBody" in call) == (verb in ("post", "put"))
+
+
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [
+        (PlanAnswer, examples.PLAN_ANSWER),
+        (ValidationAnswer, examples.VALIDATION_ANSWER),
+        (CheckAnswer, examples.CHECK_ANSWER),
+        (InlineMap, examples.INLINE_MAP),
+        (MapsAnswer, examples.MAPS_ANSWER),
+        (HealthAnswer, examples.HEALTH_ANSWER),
+        (VersionAnswer, examples.VERSION_ANSWER),
+        (ProblemAnswer, examples.PROBLEM),
+    ],
+)
+def test_example_answers_fit_their_schemas(model, example) -> None:
+    model.model_validate(example)
+
+
+def test_example_requests_are_answered_as_described(client) -> None:
+    plan = PlanAnswer.model_validate(client.post("/v1/plans", json=examples.PLAN_REQUEST).json())
+    assert plan.status == "succeeded"
+    assert ValidationAnswer.model_validate(client.post("/v1/plans:validate", json=examples.PLAN_REQUEST).json()).valid
+    assert not CheckAnswer.model_validate(client.post("/v1/plans:check", json=examples.CHECK_REQUEST).json()).certificate.safe
+    HealthAnswer.model_validate(client.get("/healthz").json())
+    HealthAnswer.model_validate(client.get("/livez").json())
+    VersionAnswer.model_validate(client.get("/version").json())
+    MapsAnswer.model_validate(client.get("/v1/maps").json())
+
+
+def test_the_page_for_reading_needs_nothing_from_elsewhere(client) -> None:
+    page = client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert all(path in page.text for _, path in CALLS)
+    assert "//" not in re.sub(r"https?://json-schema\.org\S*", "", page.text)
+    assert "<script" not in page.text
+
+
+def test_answers_carry_ids_and_headers_for_safety(client) -> None:
+    answer = client.get("/healthz", headers={"X-Request-ID": "abc-1"})
+    assert answer.headers["x-request-id"] == "abc-1"
+    assert answer.headers["x-content-type-options"] == "nosniff"
+    assert "access-control-allow-origin" not in client.get("/healthz", headers={"Origin": "https://example.com"}).headers
+    made = client.get("/healthz", headers={"X-Request-ID": "a b\tc" * 100}).headers["x-request-id"]
+    assert re.fullmatch(r"[0-9a-f]{32}", made)
