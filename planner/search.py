@@ -117,7 +117,8 @@ def lone_paths(scenario: Scenario, horizon: float, samples: int, options: Search
         return None
     path = timing.lone_routes(search.fleet, search.lattice, max(search.steps, 48))
     free = np.zeros((path.shape[2], path.shape[2]))
-    timing.straighten(path, np.arange(path.shape[2]), search.clearance, np.full(path.shape[2], FAR), free, scenario.scene.world, 3)
+    for _ in range(3):
+        timing.straighten(path, np.arange(path.shape[2]), search.clearance, np.full(path.shape[2], FAR), free, scenario.scene.world)
     path = timing.retime(path, path.shape[2], 1.0)
     ramp = np.array([1.0 - timing.way(path, i)[-1] / (0.9 * horizon * task.v_max[i]) for i in range(path.shape[2])])
     return timing.eased(path, np.clip(ramp, 0.1, 0.5), samples)
@@ -153,18 +154,21 @@ def _orders(task: _Task, setting: Setting, seed: list[int], options: SearchOptio
         return
     memory, random = _memory(search), np.random.default_rng(seed)
     query = Query(search.fleet, search.lattice, memory, options.tuning)
-    order, world = np.argsort(-search.fleet.lone, kind="stable"), task.scenario.scene.world
+    order = np.argsort(-search.fleet.lone, kind="stable")
     for k in range(options.orders):
         left = plan_fleet(order, int(random.integers(1 << 30)), query)
-        path = None
-        if not left.any():
-            path = memory.path.copy()
-            for _ in range(2):
-                timing.straighten(path, order, search.clearance, search.top, search.fleet.need, world, 1)
-                timing.even_out(path, order, search.fleet.need)
-        yield search, path
+        yield search, None if left.any() else _smoothed(search, memory.path, order)
         failed = left[order] != 0
         order = np.concatenate([order[failed], order[~failed]]) if failed.any() and k % 4 != 3 else random.permutation(order.size)
+
+
+def _smoothed(search: _Search, path: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """Paths from the grid, slowed down to the whole horizon, straightened and evened out; still without conflict."""
+    path = path.copy() if search.task.scenario.moving else timing.stretch(path)
+    for _ in range(2):
+        timing.straighten(path, order, search.clearance, search.top, search.fleet.need, search.task.scenario.scene.world)
+        timing.even_out(path, order, search.fleet.need)
+    return path
 
 
 def _timings(search: _Search, path: np.ndarray, samples: int, order: int, share: float) -> list[tuple[float, float, Proposal]]:

@@ -108,20 +108,34 @@ def _march(ax, ay, bx, by, world, clearance, after, before):
 
 
 @njit(cache=True, nogil=True)
-def _pushed(x, y, world, clearance, push_x, push_y, reach):
-    """A place near (x, y) with the clearance, within the push allowed, else the last one tried; and its room to obstacles."""
+def _pushed(x, y, world, wanted, clearance, push):
+    """A place near (x, y) with as much room as is wanted, else the roomiest one seen.
+
+    Args:
+        x, y: the lattice's own place, m.
+        world: the scene's arrays.
+        wanted: room to walls and bounds, m.
+        clearance: places this much and both pushes short of `wanted` are given up, m.
+        push: (2,) furthest along each axis, m.
+
+    Returns:
+        The place and its room to obstacles, m; -1 if the bounds leave less than the clearance.
+    """
     px, py = x, y
-    d, gx, gy = obstacle_distance(px, py, world, reach)
+    reach = wanted + 2.0 * max(push[0], push[1])
+    d, gx, gy = wall_clearance(px, py, world, reach)
     for _ in range(4):
-        edge = bounds_distance(px, py, world)
-        if min(d, edge) >= clearance or d < clearance - 2.0 * (push_x + push_y):
+        if d >= wanted or d < clearance - 2.0 * (push[0] + push[1]):
             break
-        if edge < d:
-            d, gx, gy = wall_clearance(px, py, world, reach)
-        step = clearance - d + 1e-6
-        px = min(max(px + step * gx, x - push_x), x + push_x)
-        py = min(max(py + step * gy, y - push_y), y + push_y)
-        d, gx, gy = obstacle_distance(px, py, world, reach)
+        qx = min(max(px + (wanted - d + 1e-6) * gx, x - push[0]), x + push[0])
+        qy = min(max(py + (wanted - d + 1e-6) * gy, y - push[1]), y + push[1])
+        there, hx, hy = wall_clearance(qx, qy, world, reach)
+        if there < d:  # beyond the middle between two walls
+            qx, qy = 0.5 * (px + qx), 0.5 * (py + qy)
+            there, hx, hy = wall_clearance(qx, qy, world, reach)
+        if there <= d + 1e-6:
+            break
+        px, py, d, gx, gy = qx, qy, there, hx, hy
     return px, py, d
 
 
@@ -134,12 +148,12 @@ def _nodes_and_moves(world, origin, pitch, columns, rows, clearance):
     room = np.empty(count)
     for k in range(kinds):
         need = clearance[k]
-        reach = need + 1.5 * max(pitch[0], pitch[1])
+        wanted = np.sqrt(need * need + 0.25 * pitch[0] * pitch[1])  # then moves of one cell are clear of any corner
         for node in range(count):
             x = origin[0] + (node % columns) * pitch[0]
             y = origin[1] + (node // columns) * pitch[1]
-            x, y, d = _pushed(x, y, world, need, 0.5 * pitch[0], 0.5 * pitch[1], reach)
-            place[k, node, 0], place[k, node, 1], room[node] = x, y, d if bounds_distance(x, y, world) >= need else -1.0
+            x, y, d = _pushed(x, y, world, wanted, need, 0.5 * pitch)
+            place[k, node, 0], place[k, node, 1], room[node] = x, y, d
         _join_neighbours(place[k], room, move[k], columns, rows, world, need, LONGEST_MOVE * max(pitch[0], pitch[1]))
     return place, move
 

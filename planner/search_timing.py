@@ -9,7 +9,7 @@ from planner.search_problem import conflicts
 
 
 @njit(cache=True, nogil=True)
-def straighten(path, order, clearance, top, need, world, passes):
+def straighten(path, order, clearance, top, need, world):
     """Replaces pieces of the paths by straight ones at constant speed where those are clear, long pieces first.
 
     A straight piece keeps its ends in place and time, so waiting is spread over the way as well.
@@ -21,18 +21,16 @@ def straighten(path, order, clearance, top, need, world, passes):
         top: (N,) longest way in a step, m.
         need: (J, J) centre distances to keep, m.
         world: the scene's arrays.
-        passes: times over the fleet.
     """
     steps = path.shape[0] - 1
-    for _ in range(passes):
-        for i in order:
-            span = steps
-            while span >= max(4, steps // 24):
-                a = 0
-                while a < steps:
-                    _straighten_piece(i, a, min(a + span, steps), path, clearance[i], top[i], need, world)
-                    a += max(span // 2, 1)
-                span = span * 2 // 3
+    for i in order:
+        span = steps
+        while span >= max(4, steps // 24):
+            a = 0
+            while a < steps:
+                _straighten_piece(i, a, min(a + span, steps), path, clearance[i], top[i], need, world)
+                a += max(span // 2, 1)
+            span = span * 2 // 3
 
 
 @njit(cache=True, nogil=True)
@@ -121,6 +119,21 @@ def even_out(path, order, need):
             if clear:
                 path[:, :, i] = own
                 break
+
+
+@njit(cache=True, nogil=True)
+def stretch(path):
+    """Slows everyone down alike, so that the last robot arrives at the end: (steps + 1, 2, N) paths, as far apart as before."""
+    steps = path.shape[0] - 1
+    end = steps
+    while end > 1 and np.abs(path[end - 1] - path[steps]).max() < 1e-9:
+        end -= 1
+    out = path.copy()
+    for k in range(1, steps):
+        at = k * end / steps
+        t = min(int(at), steps - 1)
+        out[k] = path[t] + (at - t) * (path[t + 1] - path[t])
+    return out
 
 
 @njit(cache=True, nogil=True)
