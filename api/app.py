@@ -41,20 +41,12 @@ def create_app(
         on_ready: called in the engine's thread once requests can be planned.
     """
     settings = settings or Settings()
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = Desk(settings, load)
-        app.state.desk.engine.start(on_ready)
-        yield
-        await app.state.desk.close()
-
     app = FastAPI(
         title="flowfleet",
         summary="Multi-robot trajectory planning",
         description=_DESCRIPTION,
         version=version("flowfleet"),
-        lifespan=lifespan,
+        lifespan=_lifespan(settings, load, on_ready),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -72,6 +64,17 @@ def create_app(
         app.add_exception_handler(kind, handler)
     app.add_middleware(RequestFrame)
     return app
+
+
+def _lifespan(settings: Settings, load: Callable[[], Planner], on_ready: Callable[[], None] | None) -> Any:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.desk = Desk(settings, load)
+        app.state.desk.engine.start(on_ready)
+        yield
+        await app.state.desk.close()
+
+    return lifespan
 
 
 def _described(app: FastAPI) -> dict[str, Any]:

@@ -54,13 +54,15 @@ def serve(
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free port [default: 8000]")] = None,
 ) -> None:
     """Starts the planning server."""
-    from api.serving import run_server
     from api.settings import load_settings
     from maps.errors import InvalidInput
 
     chosen = {"host": host, "port": port}
     try:
-        run_server(load_settings(**{key: value for key, value in chosen.items() if value is not None}))
+        settings = load_settings(**{key: value for key, value in chosen.items() if value is not None})
+        from api.serving import run_server
+
+        run_server(settings)
     except InvalidInput as error:
         raise _fatal(error.message) from None
     except OSError as error:

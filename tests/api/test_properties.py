@@ -17,7 +17,7 @@ ODD = (
     | st.integers(-(2**63), 2**63)
 )
 NEAR = st.floats(0.2, 9.8)
-QUIET = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+QUIET = settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def places(value: Any, path: tuple = ()) -> list[tuple]:
@@ -101,7 +101,7 @@ def test_a_spoiled_request_is_refused_or_answered_truthfully(client, request_bod
     judged(client, data.draw(mutations(request_body)))
 
 
-@QUIET
+@settings(QUIET, max_examples=30)
 @given(fleets())
 def test_a_success_is_certified(client, body) -> None:
     assert judged(client, body) == 200
