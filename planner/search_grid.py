@@ -130,8 +130,10 @@ def _pushed(x, y, world, wanted, clearance, push):
         qx = min(max(px + (wanted - d + 1e-6) * gx, x - push[0]), x + push[0])
         qy = min(max(py + (wanted - d + 1e-6) * gy, y - push[1]), y + push[1])
         there, hx, hy = wall_clearance(qx, qy, world, reach)
-        if there < d:  # beyond the middle between two walls
-            qx, qy = 0.5 * (px + qx), 0.5 * (py + qy)
+        if gx * hx + gy * hy < 0.0:  # beyond the middle between two walls, where room rises from both sides
+            step = np.hypot(qx - px, qy - py)
+            share = min(max(0.5 + 0.5 * (there - d) / step, 0.0), 1.0) if step > 0.0 else 0.0
+            qx, qy = px + share * (qx - px), py + share * (qy - py)
             there, hx, hy = wall_clearance(qx, qy, world, reach)
         if there <= d + 1e-6:
             break
@@ -154,32 +156,91 @@ def _nodes_and_moves(world, origin, pitch, columns, rows, clearance):
             y = origin[1] + (node // columns) * pitch[1]
             x, y, d = _pushed(x, y, world, wanted, need, 0.5 * pitch)
             place[k, node, 0], place[k, node, 1], room[node] = x, y, d
-        _join_neighbours(place[k], room, move[k], columns, rows, world, need, LONGEST_MOVE * max(pitch[0], pitch[1]))
+        longest = LONGEST_MOVE * max(pitch[0], pitch[1])
+        _join_neighbours(place[k], room, move[k], columns, rows, world, need, longest)
+        _open_doors(place[k], room, move[k], columns, rows, world, need, longest)
     return place, move
 
 
 @njit(cache=True, nogil=True)
 def _join_neighbours(place, room, move, columns, rows, world, need, longest):
-    """Fills in the lengths of the allowed moves between free neighbours; `room` is what obstacles leave, -1 where not free."""
-    step = 0.25 * need
+    """Fills in the lengths of the allowed moves between free neighbours; `room` is what walls and bounds leave."""
     for node in range(columns * rows):
-        if room[node] < need:
+        if room[node] >= need:
+            _join(node, 4, place, room, move, columns, rows, world, need, longest)
+
+
+@njit(cache=True, nogil=True)
+def _join(node, directions, place, room, move, columns, rows, world, need, longest):
+    """Allows or bars the moves from a node in the first `directions` directions, and back."""
+    step = 0.25 * need
+    for direction in range(directions):
+        c, r = node % columns + COLUMN_STEP[direction], node // columns + ROW_STEP[direction]
+        if c < 0 or c >= columns or r < 0 or r >= rows:
             continue
-        column, row = node % columns, node // columns
-        for direction in range(4):
-            c, r = column + COLUMN_STEP[direction], row + ROW_STEP[direction]
-            if c < 0 or c >= columns or r >= rows:
-                continue
+        other = r * columns + c
+        ax, ay, bx, by = place[node, 0], place[node, 1], place[other, 0], place[other, 1]
+        length, back = np.hypot(bx - ax, by - ay), (direction + 4) % 8
+        move[node, direction], move[other, back] = BLOCKED, BLOCKED
+        if room[other] < need or length > longest:
+            continue
+        if _march(ax, ay, bx, by, world, need, max(room[node] - need, step), max(room[other] - need, step)):
+            move[node, direction], move[other, back] = length, length
+
+
+@njit(cache=True, nogil=True)
+def _open_doors(place, room, move, columns, rows, world, need, longest):
+    """Moves nodes into narrow openings that the straight moves past them miss.
+
+    Two free neighbours in a row or column with something between them, and no way round it over a third, may lie on either
+    side of a door: the roomiest place across the middle between them becomes the first one's, if it is free.
+    """
+    for node in range(columns * rows):
+        for direction in (0, 2):
+            c, r = node % columns + COLUMN_STEP[direction], node // columns + ROW_STEP[direction]
             other = r * columns + c
-            if room[other] < need:
+            if c >= columns or r >= rows or move[node, direction] != BLOCKED or min(room[node], room[other]) < need:
                 continue
-            ax, ay, bx, by = place[node, 0], place[node, 1], place[other, 0], place[other, 1]
-            length = np.hypot(bx - ax, by - ay)
-            if length > longest:
+            if _has_way_round(node, other, direction, move, columns, rows):
                 continue
-            if _march(ax, ay, bx, by, world, need, max(room[node] - need, step), max(room[other] - need, step)):
-                move[node, direction] = length
-                move[other, direction + 4] = length
+            x, y, d = _roomiest_across(place[node], place[other], world, need)
+            if d >= need:
+                place[node, 0], place[node, 1], room[node] = x, y, d
+                _join(node, 8, place, room, move, columns, rows, world, need, longest)
+
+
+@njit(cache=True, nogil=True)
+def _has_way_round(node, other, direction, move, columns, rows):
+    """Whether one of the four nodes beside two neighbours is joined to both."""
+    for turn in (1, 2, 6, 7):
+        heading = (direction + turn) % 8
+        c, r = node % columns + COLUMN_STEP[heading], node // columns + ROW_STEP[heading]
+        if c < 0 or c >= columns or r < 0 or r >= rows:
+            continue
+        third = r * columns + c
+        if move[node, heading] == BLOCKED:
+            continue
+        for onward in range(8):
+            if move[third, onward] != BLOCKED and third + ROW_STEP[onward] * columns + COLUMN_STEP[onward] == other:
+                return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def _roomiest_across(a, b, world, need):
+    """The place with most room on the middle normal of a and b, within half their distance, and its room."""
+    x, y = 0.5 * (a[0] + b[0]), 0.5 * (a[1] + b[1])
+    nx, ny = 0.5 * (a[1] - b[1]), 0.5 * (b[0] - a[0])
+    centre, step, best = 0.0, 0.125, -1.0
+    for look in range(4):
+        here = centre
+        for k in range(-8 if look == 0 else -2, 9 if look == 0 else 3):
+            share = here + k * step
+            d, _, _ = wall_clearance(x + share * nx, y + share * ny, world, 2.0 * need)
+            if d > best:
+                centre, best = share, d
+        step *= 0.4
+    return x + centre * nx, y + centre * ny, best
 
 
 @njit(cache=True, nogil=True)
