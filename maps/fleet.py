@@ -24,14 +24,21 @@ class Fleet:
         seen: dict[str, int] = {}
         for k, name in enumerate(self.ids):
             if name in seen:
-                raise InvalidFleet(f"robots {seen[name]} and {k} have the same id {name!r}", pointer=f"/robots/{k}/id", code="DUPLICATE_ID", value=name)
+                raise InvalidFleet(
+                    f"robots {seen[name]} and {k} have the same id {name!r}", pointer=f"/robots/{k}/id", code="DUPLICATE_ID", value=name
+                )
             seen[name] = k
         for label, pointer in (("radius", "radius"), ("v_max", "limits/v_max"), ("a_max", "limits/a_max")):
             values = getattr(self, label)
             bad = ~((values > 0) & values.isfinite())
             if bool(bad.any()):
                 k = int(bad.nonzero()[0, 0])
-                raise InvalidFleet(f"{label} of robot {self.ids[k]!r} must be positive and finite", pointer=f"/robots/{k}/{pointer}", value=float(values[k]), limit=0.0)
+                raise InvalidFleet(
+                    f"{label} of robot {self.ids[k]!r} must be positive and finite",
+                    pointer=f"/robots/{k}/{pointer}",
+                    value=float(values[k]),
+                    limit=0.0,
+                )
 
     def __len__(self) -> int:
         return len(self.ids)

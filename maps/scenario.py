@@ -30,7 +30,9 @@ class MovingObstacle:
         if bool((self.time.diff() <= 0).any()):
             raise InvalidScenario(f"times of moving obstacle {self.id!r} must increase", pointer="/t", code="TIMES_NOT_INCREASING")
         if not self.radius > 0:
-            raise InvalidScenario(f"radius of moving obstacle {self.id!r} must be positive", pointer="/radius", value=self.radius, limit=0.0)
+            raise InvalidScenario(
+                f"radius of moving obstacle {self.id!r} must be positive", pointer="/radius", value=self.radius, limit=0.0
+            )
 
     def at(self, time: Float[Tensor, " T"]) -> Float[Tensor, "T 2"]:
         """Places at given times, m."""

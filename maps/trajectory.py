@@ -18,7 +18,7 @@ class TrajectoryBatch:
     """
 
     control_points: Float[Tensor, "*batch N n 2"]  # m, map frame
-    horizon: Float[Tensor, "*batch"]  # s
+    horizon: Float[Tensor, "*#batch"]  # s
 
     @property
     def basis(self) -> CurveBasis:
@@ -26,7 +26,7 @@ class TrajectoryBatch:
         return curve_basis(self.control_points.shape[-2])
 
     @property
-    def knots(self) -> Float[Tensor, "*batch k"]:
+    def knots(self) -> Float[Tensor, "*some k"]:
         """Knots, s."""
         unit = torch.as_tensor(self.basis.knots, dtype=self.horizon.dtype, device=self.horizon.device)
         return self.horizon[..., None] * unit

@@ -70,7 +70,7 @@ def _runs(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _nearest_cell(x, y, left, right, frame, reach):
     """Distance to, and nearest point of, the union of the squares that `left` and `right` index; reach if none is nearer."""
     rows, columns = left.shape
@@ -100,7 +100,7 @@ def _nearest_cell(x, y, left, right, frame, reach):
     return np.sqrt(best2) * size, frame[0] + bx * size, frame[1] + by * size
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _grid_distance(x, y, world, reach):
     """Signed distance to the occupied squares and its gradient; `reach` and no gradient if none is nearer."""
     rows, columns = world.grid_left.shape
@@ -129,7 +129,7 @@ def _grid_distance(x, y, world, reach):
     return 0.0, 0.0, 0.0
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _polygon_distance(x, y, world, q, reach):
     """Signed distance to polygon q and its gradient; `reach` and no gradient if it is not nearer.
 
@@ -163,7 +163,7 @@ def _polygon_distance(x, y, world, q, reach):
     return d, (x - px) / d, (y - py) / d
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def obstacle_distance(x, y, world, reach):
     """Signed distance from a place to the nearest obstacle (bounds not counted) and its gradient.
 
@@ -199,14 +199,14 @@ def obstacle_distance(x, y, world, reach):
     return best, gx, gy
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def bounds_distance(x, y, world):
     """Distance from a place to the nearest side of the bounds, negative outside, m."""
     b = world.bounds
     return min(min(x - b[0], b[2] - x), min(y - b[1], b[3] - y))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _nearer_disc(x, y, count, disc_x, disc_y, radius, distance, gradient_x, gradient_y):
     """Lowers the distances of places to one disc's, all places in vector instructions."""
     for k in range(count):
@@ -219,7 +219,7 @@ def _nearer_disc(x, y, count, disc_x, disc_y, radius, distance, gradient_x, grad
         gradient_y[k] = dy * scale if nearer else gradient_y[k]
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def nearest_obstacles(x, y, reach, count, world, distance, gradient_x, gradient_y):
     """`obstacle_distance` of the first `count` of many places, each with its own reach, into given arrays (P,)."""
     for k in range(count):
@@ -242,7 +242,7 @@ def nearest_obstacles(x, y, reach, count, world, distance, gradient_x, gradient_
                 distance[k], gradient_x[k], gradient_y[k] = found, ax, ay
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def obstacle_distances(points, world, reach):
     """`obstacle_distance` of many places (P, 2) -> distances (P,) and gradients (P, 2)."""
     distance, gradient = np.empty(points.shape[0]), np.empty((points.shape[0], 2))

@@ -54,9 +54,15 @@ def _failed(task: Task) -> Plan:
     elif not reasons or task.options.allow_partial:
         reasons.update(_unsolved(task))
     robots = tuple(RobotPlan(name, None, reason=reasons.get(k)) for k, name in enumerate(task.asked.fleet.ids))
-    diagnostics = Diagnostics(task.proposed, 0, task.rounds)
-    horizon = task.asked.horizon
-    return Plan(PlanStatus.FAILED, horizon, task.options.seed, robots, diagnostics=diagnostics, timings=task.timings(), warnings=_warnings(task))
+    return Plan(
+        PlanStatus.FAILED,
+        task.asked.horizon,
+        task.options.seed,
+        robots,
+        diagnostics=Diagnostics(task.proposed, 0, task.rounds),
+        timings=task.timings(),
+        warnings=_warnings(task),
+    )
 
 
 def _violations(task: Task) -> tuple[Violation, ...]:
@@ -75,11 +81,17 @@ def _reason(name: str, violations: tuple[Violation, ...], task: Task) -> Reason:
     for violation in violations:
         others = [other for other in violation.robots if other != name]
         if name in violation.robots and others:
-            message = f"robots {name!r} and {others[0]!r} could not be kept apart: gap {violation.value:.4g} m, needed {violation.limit:.4g} m"
+            message = (
+                f"robots {name!r} and {others[0]!r} could not be kept apart: gap {violation.value:.4g} m, needed {violation.limit:.4g} m"
+            )
             return Reason(ReasonCode.CONFLICT_UNRESOLVED, message, others[0], violation.value, violation.limit)
     own = next((v for v in violations if name in v.robots), None)
     detail = f": {own.code} {own.value:.4g} against {own.limit:.4g}" if own is not None else ""
-    where = f"no certified joint plan was found within {task.horizon:.4g} s" if task.scenario.horizon else "no horizon was found that can be certified"
+    where = (
+        f"no certified joint plan was found within {task.horizon:.4g} s"
+        if task.scenario.horizon
+        else "no horizon was found that can be certified"
+    )
     return Reason(ReasonCode.NO_PLAN_FOUND, where + detail, None, own.value if own else None, own.limit if own else None)
 
 

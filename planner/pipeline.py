@@ -24,7 +24,7 @@ class PlannerConfig:
 
     lines: FilterConfig = field(default_factory=FilterConfig)  # for straight lines: soft, robots choose sides
     bent: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.2))  # for perturbed lines: less soft, so that bends count
-    paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths that pass walls and each other well already
+    paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths: walls hold at once
     searches: tuple[int, ...] = (2, 8)  # paths asked of search, in turn until one is certified
     leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
     threads: int = 2  # problems worked on at once
@@ -106,8 +106,8 @@ class Planner:
 
         torch.set_num_threads(1)
         for scenario in small_scenarios():
-            for sources in (("straight",), ("search",)):
-                self.plan(scenario, PlanOptions(sources=sources))
+            self.plan(scenario, PlanOptions(sources=("straight",)))
+            self.plan(scenario, PlanOptions(sources=("search",)))
 
     def replace(self, **changes: object) -> "Planner":
         """A planner with some settings changed."""

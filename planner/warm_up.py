@@ -16,5 +16,7 @@ def small_scenarios() -> list[Scenario]:
     scene = Scene((0.0, 0.0, 4.0, 4.0), torch.tensor([[2.0, 2.0, 0.3]], dtype=torch.float64), (square,), Grid(cells, 0.1, (0.0, 0.0)))
     ends = torch.tensor([[0.6, 2.0], [3.4, 2.0]], dtype=torch.float64)
     rest, two = torch.zeros(2, 2, dtype=torch.float64), torch.ones(2, dtype=torch.float64)
-    cart = MovingObstacle("cart", 0.2, torch.tensor([0.0, 8.0], dtype=torch.float64), torch.tensor([[0.5, 0.6], [3.5, 0.6]], dtype=torch.float64))
+    cart = MovingObstacle(
+        "cart", 0.2, torch.tensor([0.0, 8.0], dtype=torch.float64), torch.tensor([[0.5, 0.6], [3.5, 0.6]], dtype=torch.float64)
+    )
     return [Scenario(scene, Fleet(("a", "b"), 0.2 * two, two, two), ends, ends.flip(0), rest, rest, 8.0, 0.0, (cart,))]

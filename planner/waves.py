@@ -14,7 +14,7 @@ from maps.scenario import ScenarioBatch
 from maps.trajectory import TrajectoryBatch
 from planner.choose import Candidate, measure
 from planner.plan import Source
-from planner.proposals import control_count, perturbed_lines
+from planner.proposals import control_count, perturbed_lines, straight_lines
 from planner.search import propose
 from planner.task import Task
 from safety_filter.problem import FilterConfig
@@ -38,7 +38,7 @@ class Wave:
 
 def straight(task: Task) -> Float[Tensor, "1 N n 2"]:
     """The minimum-jerk lines."""
-    return ScenarioBatch.stack([task.scenario]).minimum_jerk(control_count(task.scenario, task.horizon))
+    return straight_lines(ScenarioBatch.stack([task.scenario]), control_count(task.scenario, task.horizon))[0]
 
 
 def perturbed(task: Task, many: int) -> Float[Tensor, "M N n 2"]:
@@ -107,7 +107,9 @@ def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, saf
         _collect(task, s, result, certified, wave)
 
 
-def _collect(task: Task, s: int, result: FilterResult, certified: dict[tuple[int, int], tuple[np.ndarray, Certificate]], wave: Wave) -> None:
+def _collect(
+    task: Task, s: int, result: FilterResult, certified: dict[tuple[int, int], tuple[np.ndarray, Certificate]], wave: Wave
+) -> None:
     many = result.status.shape[1]
     task.proposed += many
     waited = 0
@@ -124,5 +126,3 @@ def _collect(task: Task, s: int, result: FilterResult, certified: dict[tuple[int
         task.miss(points, float(result.residual[s, m]))
     if not task.found:
         task.rounds += waited
-
-

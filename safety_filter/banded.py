@@ -11,7 +11,7 @@ from numba import njit
 BANDS = 6  # diagonal and five below it
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def add_gram(rows, first, weight, touched, scale, matrix):
     """Adds scale * sum_t weight[t, i] rows[t] rows[t]^T to robot i's matrix.
 
@@ -35,7 +35,7 @@ def add_gram(rows, first, weight, touched, scale, matrix):
                     matrix[start + a, a - b, i] += q * weight[t, i]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def factorise(matrix, low, high):
     """Cholesky factors, in place, of rows and columns low to high; the diagonal holds reciprocals."""
     lanes = matrix.shape[2]
@@ -55,7 +55,7 @@ def factorise(matrix, low, high):
                     matrix[k, d, i] *= matrix[column, 0, i]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def solve_lanes(factor, right, low, high):
     """Solves every lane's system for two right-hand sides, in place.
 
@@ -83,7 +83,7 @@ def solve_lanes(factor, right, low, high):
                 right[k - d, lanes + i] -= factor[k, d, i] * right[k, lanes + i]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def solve_modes(factor, right, low, high):
     """Solves the two-mode system: the fleet's mean with lane 0, each robot's deviation from it with lane 1.
 
@@ -110,7 +110,7 @@ def solve_modes(factor, right, low, high):
                 right[k, axis * robots + i] += mean[k, 2 * axis]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _solve_shared(factor, lane, right, low, high):
     columns = right.shape[1]
     for k in range(low, high):
@@ -127,7 +127,7 @@ def _solve_shared(factor, lane, right, low, high):
                 right[k - d, c] -= factor[k, d, lane] * right[k, c]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def apply_rows(rows, first, control, out):
     """Samples out (T, A) of curves with control points (n, A), A values side by side."""
     for t in range(rows.shape[0]):
@@ -143,7 +143,7 @@ def apply_rows(rows, first, control, out):
             )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def add_transpose(rows, first, force, touched, scale, out):
     """Adds scale * rows^T force to out (n, A); samples not `touched` hold no force and are passed over."""
     for t in range(rows.shape[0]):
@@ -155,7 +155,7 @@ def add_transpose(rows, first, force, touched, scale, out):
                 out[first[t] + k, a] += q * force[t, a]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def add_bands(matrix, vector, scale, out):
     """Adds scale * matrix @ vector to out (n, A) for a symmetric banded matrix (n, 11), entry [k, 5 + d] in column k + d."""
     count = vector.shape[0]

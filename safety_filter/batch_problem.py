@@ -1,5 +1,7 @@
 """Many scenarios and proposals as the torch filter's numbers; the same as `safety_filter.problem` for one, with gradients."""
 
+from functools import partial
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -8,12 +10,17 @@ from torch import Tensor
 from maps.curve import curve_basis
 from maps.scenario import Scenario, ScenarioBatch
 from maps.scene_batch import SceneBatch
+from safety_filter.corrections import LOOK
 from safety_filter.problem import SAMPLES_PER_PIECE, FilterConfig, make_schedule, mover_needs, room_aimed_at, time_scale
 from safety_filter.rounds import BatchProblem
 
 
 def stack_problem(
-    proposal: Float[Tensor, "S N n 2"], batch: ScenarioBatch, scenes: SceneBatch, config: FilterConfig, aim: Float[Tensor, " S"] | None = None
+    proposal: Float[Tensor, "S N n 2"],
+    batch: ScenarioBatch,
+    scenes: SceneBatch,
+    config: FilterConfig,
+    aim: Float[Tensor, " S"] | None = None,
 ) -> BatchProblem:
     """One problem a scenario.
 
@@ -52,10 +59,15 @@ def stack_problem(
         scenes.bounds,
         place,
         mover,
-        scenes.signed_distance,
+        partial(scenes.signed_distance, reach=_reach(batch)),
         tuple(make_schedule(float(tau[k]), float(aim[k]), config) for k in range(len(batch))),
         proposal,
     )
+
+
+def _reach(batch: ScenarioBatch) -> float:
+    """How far walls are looked for, m: what any robot needs, and as much again."""
+    return 2.0 * (batch.radius + batch.margin[:, None]).max().item() + LOOK
 
 
 def _pair_needs(batch: ScenarioBatch, aim: Tensor) -> Float[Tensor, "S 3 N N"]:
@@ -80,7 +92,7 @@ def _wall_needs(batch: ScenarioBatch, scenes: SceneBatch, aim: Tensor) -> Float[
 
     def at(ends: Tensor) -> Tensor:
         sides = torch.minimum(ends - bounds[..., :2], bounds[..., 2:] - ends).amin(-1)
-        free = torch.minimum(scenes.signed_distance(ends), sides).detach()
+        free = torch.minimum(scenes.signed_distance(ends, _reach(batch)), sides).detach()
         return torch.minimum(torch.maximum(free - 0.5 * room, least), least + room)
 
     needs = torch.stack([at(batch.start), least + room, at(batch.goal)], dim=1)

@@ -60,7 +60,7 @@ class Looks(NamedTuple):
     gradient_y: np.ndarray  # (P,)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _phase(t, samples):
     """Which of the three needs holds at sample t."""
     if t < END_SAMPLES:
@@ -68,14 +68,14 @@ def _phase(t, samples):
     return 2 if t >= samples - END_SAMPLES else 1
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _nearest_on_segment(ax, ay, bx, by):
     """Share s of the segment a-b at which it is nearest to the origin."""
     dx, dy = bx - ax, by - ay
     return min(max(-(ax * dx + ay * dy) / (dx * dx + dy * dy + 1e-18), 0.0), 1.0)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _block_minimum(place, bend, i, j, t0, t1, step):
     """Smallest distance of robots i and j between samples t0 and t1."""
     robots = place.shape[0] // 2
@@ -91,7 +91,7 @@ def _block_minimum(place, bend, i, j, t0, t1, step):
     return np.sqrt(least)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _push_apart(force, weight, t, i, j, fx, fy, share):
     """Adds a share of the correction (fx, fy) to robot i, and its opposite to robot j, at sample t."""
     robots = weight.shape[1]
@@ -103,7 +103,7 @@ def _push_apart(force, weight, t, i, j, fx, fy, share):
     weight[t, j] += share
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _pair_block(place, bend, i, j, t0, t1, need, step, force, weight, touched):
     """Corrections of one pair at samples t0 to t1 and at the closest approaches between them.
 
@@ -142,7 +142,7 @@ def _pair_block(place, bend, i, j, t0, t1, need, step, force, weight, touched):
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def pair_corrections(place, bend, limits, step, budget, moved, force, weight, touched):
     """Corrections of all pairs that may be near; returns the worst violation, m."""
     robots, samples = place.shape[0] // 2, place.shape[1]
@@ -163,7 +163,7 @@ def pair_corrections(place, bend, limits, step, budget, moved, force, weight, to
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def mover_corrections(position, acceleration, limits, step, force, weight, touched):
     """Corrections away from moving obstacles, at samples and at closest approaches between them."""
     samples, robots = position.shape[0], position.shape[1] // 2
@@ -179,7 +179,10 @@ def mover_corrections(position, acceleration, limits, step, force, weight, touch
                 s = 0.0
                 qx, qy = ax, ay
                 if t < samples - 1:
-                    bx, by = position[t + 1, i] - limits.mover_place[q, t + 1, 0], position[t + 1, robots + i] - limits.mover_place[q, t + 1, 1]
+                    bx, by = (
+                        position[t + 1, i] - limits.mover_place[q, t + 1, 0],
+                        position[t + 1, robots + i] - limits.mover_place[q, t + 1, 1],
+                    )
                     s = _nearest_on_segment(ax, ay, bx, by)
                     if s >= 1.0 - INTERIOR:
                         continue
@@ -204,7 +207,7 @@ def mover_corrections(position, acceleration, limits, step, force, weight, touch
     return worst
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _room_for(many):
     return Looks(
         np.empty(many, np.int64),
@@ -219,7 +222,7 @@ def _room_for(many):
     )
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _samples_near_walls(position, need, budget, seen, looks):
     """Lists the samples that may have come near an obstacle since they were last looked at; returns how many."""
     samples, robots = position.shape[0], position.shape[1] // 2
@@ -235,7 +238,7 @@ def _samples_near_walls(position, need, budget, seen, looks):
     return count
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _remember(position, looks, count, budget, seen):
     """Notes how far each sample may move before it, or a chord beside it, can touch what was found."""
     samples, robots = position.shape[0], position.shape[1] // 2
@@ -249,7 +252,7 @@ def _remember(position, looks, count, budget, seen):
         budget[t, i], seen[t, i], seen[t, robots + i] = looks.distance[k] - least - guard, x, y
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _passings(position, bend, step, looks, count, between):
     """Lists where robots pass an obstacle between two samples that were both looked at; returns how many.
 
@@ -282,7 +285,7 @@ def _passings(position, bend, step, looks, count, between):
     return found
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _push_out(looks, count, need, samples, stiff, force, weight, touched):
     """Corrections of places nearer to a wall than needed; returns the worst violation, m."""
     robots = weight.shape[1]
@@ -302,7 +305,7 @@ def _push_out(looks, count, need, samples, stiff, force, weight, touched):
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _push_inside(position, bounds, need, stiff, force, weight, touched):
     """Corrections of samples outside the bounds; returns the worst violation, m."""
     samples, robots = position.shape[0], position.shape[1] // 2
@@ -322,7 +325,7 @@ def _push_inside(position, bounds, need, stiff, force, weight, touched):
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def wall_corrections(position, bend, world, need, step, stiff, iterate, force, weight, touched):
     """Corrections out of obstacles and into the bounds, at samples and between them; returns the worst violation, m.
 
@@ -350,7 +353,7 @@ def wall_corrections(position, bend, world, need, step, stiff, iterate, force, w
     return max(worst, _push_out(between, found, need, samples, stiff, force, weight, touched))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def norm_corrections(value, most, force, weight, touched):
     """Corrections of vectors longer than allowed; returns the worst relative excess."""
     samples, robots = value.shape[0], value.shape[1] // 2
@@ -370,7 +373,7 @@ def norm_corrections(value, most, force, weight, touched):
     return worst
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def count_movement(position, previous, moved):
     """Adds to each robot's movement the largest step of its samples, block by block."""
     samples, robots = position.shape[0], position.shape[1] // 2
@@ -383,7 +386,7 @@ def count_movement(position, previous, moved):
             moved[i, b] += np.sqrt(most)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def transpose(value, out):
     """Copies value (T, A) to out (A, T)."""
     for t0 in range(0, value.shape[0], 8):

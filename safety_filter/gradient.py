@@ -60,5 +60,3 @@ def unroll(
 def _distance(after: BatchIterate, before: BatchIterate) -> Tensor:
     control = (after.control - before.control).square().sum((1, 2, 3)).clamp_min(1e-30).sqrt()
     return control + (after.multiplier - before.multiplier).square().sum((1, 2, 3)).clamp_min(1e-30).sqrt()
-
-

@@ -69,19 +69,19 @@ class Corrections(NamedTuple):
     touched: np.ndarray  # (T,) bool
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _corrections(samples, robots):
     return Corrections(np.zeros((samples, 2 * robots)), np.zeros((samples, robots)), np.zeros(samples, np.bool_))
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _clear(corrections):
     corrections.force[:] = 0.0
     corrections.weight[:] = 0.0
     corrections.touched[:] = False
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _sample(tables, iterate, samples):
     control = iterate.control
     apply_rows(tables.value, tables.first, control, samples.position)
@@ -93,7 +93,7 @@ def _sample(tables, iterate, samples):
     transpose(samples.acceleration, samples.bend)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _project(tables, limits, world, stiff, samples, iterate, gap, speed, acceleration):
     """Fills the three kinds of corrections; returns the worst violations (m, relative, relative)."""
     _clear(gap)
@@ -111,7 +111,7 @@ def _project(tables, limits, world, stiff, samples, iterate, gap, speed, acceler
     return max(walls, pairs, movers), fast, hard, pairs_weight
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _normal_matrix(tables, schedule, penalty, pairs_weight, gap, speed, acceleration, matrix):
     """The bands of W + penalty * A^T A; see `safety_filter.rounds.normal_matrix`."""
     count, _, lanes = matrix.shape
@@ -136,7 +136,7 @@ def _normal_matrix(tables, schedule, penalty, pairs_weight, gap, speed, accelera
     add_gram(tables.acceleration, tables.first, acceleration.weight, acceleration.touched, penalty * schedule.acceleration_weight, matrix)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _proposal_pull(tables, control, proposal, weight, right):
     """Adds weight * P^T P (proposal - control) to the right-hand side."""
     difference = np.empty((tables.value.shape[0], control.shape[1]))
@@ -144,7 +144,7 @@ def _proposal_pull(tables, control, proposal, weight, right):
     add_transpose(tables.value, tables.first, difference, np.ones(difference.shape[0], np.bool_), weight, right)
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def _update(tables, schedule, iterate, penalty, pairs_weight, gap, speed, acceleration, right, matrix):
     """One multiplier update and one linear solve; changes the control points."""
     control, multiplier = iterate.control, iterate.multiplier
@@ -152,7 +152,9 @@ def _update(tables, schedule, iterate, penalty, pairs_weight, gap, speed, accele
     right[:] = 0.0
     add_transpose(tables.value, tables.first, gap.force, gap.touched, penalty, right)
     add_transpose(tables.velocity, tables.first, speed.force, speed.touched, penalty * schedule.speed_weight, right)
-    add_transpose(tables.acceleration, tables.first, acceleration.force, acceleration.touched, penalty * schedule.acceleration_weight, right)
+    add_transpose(
+        tables.acceleration, tables.first, acceleration.force, acceleration.touched, penalty * schedule.acceleration_weight, right
+    )
     for k in range(count):
         for a in range(control.shape[1]):
             if penalty >= schedule.wall_penalty:  # until then violations are large by intent, and would be remembered
@@ -172,7 +174,7 @@ def _update(tables, schedule, iterate, penalty, pairs_weight, gap, speed, accele
             control[k, a] += right[k, a]
 
 
-@njit(cache=True, nogil=True, fastmath=True)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def advance(tables, limits, world, schedule, iterate, rounds):
     """Runs a problem on for some rounds, or until its iterate passes the tolerances.
 

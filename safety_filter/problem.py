@@ -48,7 +48,7 @@ class FilterConfig:
 
 
 def time_scale(scenario: Scenario) -> float:
-    """tau = sqrt(radius / a_max) of a fleet's means, s."""
+    """Tau = sqrt(radius / a_max) of a fleet's means, s."""
     return float(scenario.fleet.radius.mean() / scenario.fleet.a_max.mean()) ** 0.5
 
 
@@ -131,7 +131,6 @@ def make_limits(scenario: Scenario, samples: int, aim: float, config: FilterConf
 
 def _wall_room(places: np.ndarray, scenario: Scenario) -> np.ndarray:
     """Distance from each place to the nearest obstacle or side of the bounds, m."""
-
     world = scenario.scene.world
     room = obstacle_distances(places, world, 10.0 * float(scenario.fleet.radius.max()) + scenario.margin)[0]
     bounds = world.bounds
@@ -144,7 +143,6 @@ def mover_needs(scenario: Scenario, samples: int, room: np.ndarray) -> tuple[np.
 
     Between samples a mover is taken to go straight; where it turns there, it is made larger by what it strays.
     """
-
     robots = len(scenario)
     count = len(scenario.moving)
     place, need = np.zeros((count, samples, 2)), np.zeros((count, samples, robots))

@@ -91,7 +91,11 @@ def pair_correction(
 def _spread(force: Tensor, weight: Tensor, push: Tensor, count: Tensor, share: Tensor) -> tuple[Tensor, Tensor]:
     """Shares corrections between samples out to the sample before and the sample after."""
     before, after = (1.0 - share) * count, share * count
-    force = force + torch.nn.functional.pad(before[..., None] * push, (0, 0, 0, 1)) + torch.nn.functional.pad(after[..., None] * push, (0, 0, 1, 0))
+    force = (
+        force
+        + torch.nn.functional.pad(before[..., None] * push, (0, 0, 0, 1))
+        + torch.nn.functional.pad(after[..., None] * push, (0, 0, 1, 0))
+    )
     weight = weight + torch.nn.functional.pad(before, (0, 1)) + torch.nn.functional.pad(after, (1, 0))
     return force, weight
 
@@ -137,7 +141,9 @@ def wall_correction(
     """
     least = need.transpose(1, 2)
     low, high = bounds[:, None, None, :2] + least[..., None], bounds[:, None, None, 2:] - least[..., None]
-    outside = torch.where((least >= 0)[..., None], (low - position).clamp_min(0.0) - (position - high).clamp_min(0.0), torch.zeros_like(position))
+    outside = torch.where(
+        (least >= 0)[..., None], (low - position).clamp_min(0.0) - (position - high).clamp_min(0.0), torch.zeros_like(position)
+    )
     room, slope = _distance_and_slope(position, distance)
     lack = (least - room).clamp_min(0.0)
     force = outside + lack[..., None] * slope
@@ -175,7 +181,8 @@ def _passing(
     share = torch.where(passes, before / torch.where(passes, before - after, -torch.ones_like(before)), torch.zeros_like(before))
     sag = 0.5 * share * (1.0 - share) * step[:, None, None].square()
     near, away = _distance_and_slope(position[:, :, :-1] + share[..., None] * chord - sag[..., None] * bend[:, :, :-1], distance)
-    nearer = passes & (near < torch.minimum(room[:, :, :-1], room[:, :, 1:]))
+    ends = torch.minimum(room[:, :, :-1], room[:, :, 1:])
+    nearer = passes & (ends > 0) & (near < ends)
     return share, torch.where(nearer, (least[:, :, 1:] - near).clamp_min(0.0), torch.zeros_like(near)), away
 
 

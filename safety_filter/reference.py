@@ -32,7 +32,7 @@ def reference_step(problem: BatchProblem, iterate: BatchIterate, solver: str = c
         raise ValueError(f"the reference takes one problem, got {problem.step.shape[0]}")
     step = cp.Variable((problem.mask.shape[1] * 2, problem.value.shape[1]))  # x of all robots, then y
     control = _columns(iterate.control)
-    held = [step[:, :END_POINTS] == 0, step[:, -END_POINTS:] == 0]
+    held: list[cp.Constraint] = [step[:, :END_POINTS] == 0, step[:, -END_POINTS:] == 0]
     cost = _smoothness(step, control, problem) - cp.sum(cp.multiply(_pull(problem, iterate), step)) + _movement(step, problem, iterate)
     task = cp.Problem(cp.Minimize(cost), held)
     task.solve(solver=solver)
@@ -78,7 +78,7 @@ def _movement(step: cp.Variable, problem: BatchProblem, iterate: BatchIterate) -
     value, velocity, acceleration = problem.value.numpy(), problem.velocity[0].numpy(), problem.acceleration[0].numpy()
     if schedule.two_mode:
         own = [(value, 1.0), (velocity, schedule.speed_weight), (acceleration, schedule.acceleration_weight)]
-        cost = sum(0.5 * rho * weight * cp.sum_squares(step @ rows.T) for rows, weight in own)
+        cost = cp.sum(cp.hstack([0.5 * rho * weight * cp.sum_squares(step @ rows.T) for rows, weight in own]))
         robots = problem.mask.shape[1]
         for i in range(robots):
             for j in range(i + 1, robots):
@@ -89,4 +89,7 @@ def _movement(step: cp.Variable, problem: BatchProblem, iterate: BatchIterate) -
     active = schedule.pair_weight * pairs.weight + fixed.weight + schedule.proximal + schedule.proposal_weight / rho
     terms = [(value, active), (velocity, schedule.speed_weight * speed.weight), (acceleration, schedule.acceleration_weight * bend.weight)]
     twice = [(rows, np.concatenate([weight[0].detach().numpy()] * 2)) for rows, weight in terms]
-    return sum(0.5 * rho * cp.sum_squares(cp.multiply(np.sqrt(weight), step @ rows.T)) for rows, weight in twice)
+    cost = cp.Constant(0.0)
+    for rows, weight in twice:
+        cost = cost + 0.5 * rho * cp.sum_squares(cp.multiply(np.sqrt(weight), step @ rows.T))
+    return cost

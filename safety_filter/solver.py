@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import partial
 
 import numpy as np
 import torch
@@ -41,7 +42,8 @@ STALL = 0.8  # share of the earlier one above which there is no progress
 WIDEN = 1.7  # factor of the room aimed at, after an iterate that passed the samples was refused
 WIDENINGS = 6
 
-Accept = Callable[[int, int, np.ndarray], bool]  # scenario and candidate index, control points (N, n, 2), m -> whether they hold in continuous time
+# scenario and candidate index, control points (N, n, 2), m -> whether they hold in continuous time
+Accept = Callable[[int, int, np.ndarray], bool]
 
 
 class FilterStatus(IntEnum):
@@ -101,7 +103,7 @@ class SafetyFilter:
             s, m = job
             scenario = batch.scenarios[s]
             start = candidates.control_points[s, m, : len(scenario)].numpy()
-            test = None if accept is None else lambda control: accept(s, m, control)
+            test = None if accept is None else partial(accept, s, m)
             return _Run(scenario, start, config).until_passed(test, None if deadlines is None else deadlines[s])
 
         done = list(self._pool.map(run, jobs)) if self._pool is not None and len(jobs) > 1 else [run(job) for job in jobs]
@@ -137,7 +139,9 @@ class _Run:
         count, columns = self.iterate.control.shape
         return np.ascontiguousarray(self.iterate.control.reshape(count, 2, columns // 2).transpose(2, 0, 1))
 
-    def until_passed(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> tuple[np.ndarray, FilterStatus, float, int]:
+    def until_passed(
+        self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None
+    ) -> tuple[np.ndarray, FilterStatus, float, int]:
         """Runs until passed and accepted, or until there is no point in going on."""
         status = self._loop(accept, deadline)
         points = self.control_points
