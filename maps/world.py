@@ -70,7 +70,7 @@ def _runs(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.ascontiguousarray(left), np.ascontiguousarray(right)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def _nearest_cell(x, y, left, right, frame, reach):
     """Distance to, and nearest point of, the union of the squares that `left` and `right` index; reach if none is nearer."""
     rows, columns = left.shape
@@ -100,7 +100,7 @@ def _nearest_cell(x, y, left, right, frame, reach):
     return np.sqrt(best2) * size, frame[0] + bx * size, frame[1] + by * size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def _grid_distance(x, y, world, reach):
     """Signed distance to the occupied squares and its gradient; `reach` and no gradient if none is nearer."""
     rows, columns = world.grid_left.shape
@@ -129,7 +129,7 @@ def _grid_distance(x, y, world, reach):
     return 0.0, 0.0, 0.0
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def _polygon_distance(x, y, world, q, reach):
     """Signed distance to polygon q and its gradient; `reach` and no gradient if it is not nearer.
 
@@ -163,7 +163,7 @@ def _polygon_distance(x, y, world, q, reach):
     return d, (x - px) / d, (y - py) / d
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def obstacle_distance(x, y, world, reach):
     """Signed distance from a place to the nearest obstacle (bounds not counted) and its gradient.
 
@@ -199,7 +199,7 @@ def obstacle_distance(x, y, world, reach):
     return best, gx, gy
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def bounds_distance(x, y, world):
     """Distance from a place to the nearest side of the bounds, negative outside, m."""
     b = world.bounds
@@ -220,6 +220,38 @@ def _nearer_disc(x, y, count, disc_x, disc_y, radius, distance, gradient_x, grad
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
+def _nearer_polygon(x, y, reach, count, edges, box, distance, gradient_x, gradient_y):
+    """Lowers the distances of places to one polygon's; see `_polygon_distance`."""
+    for k in range(count):
+        px, py = x[k], y[k]
+        ox, oy = max(box[0] - px, px - box[2], 0.0), max(box[1] - py, py - box[3], 0.0)
+        if ox * ox + oy * oy >= reach[k] * reach[k]:
+            continue
+        best, qx, qy, inside, nx, ny = FAR, 0.0, 0.0, False, 0.0, 0.0
+        for e in range(edges.shape[0]):
+            x0, y0 = edges[e, 0], edges[e, 1]
+            dx, dy = edges[e, 2] - x0, edges[e, 3] - y0
+            s = ((px - x0) * dx + (py - y0) * dy) / max(dx * dx + dy * dy, 1e-300)
+            s = min(max(s, 0.0), 1.0)
+            ax, ay = px - x0 - s * dx, py - y0 - s * dy
+            d2 = ax * ax + ay * ay
+            if d2 < best:
+                best, qx, qy, nx, ny = d2, ax, ay, dy, -dx
+            if (y0 > py) != (edges[e, 3] > py) and px < x0 + (py - y0) * dx / dy:
+                inside = not inside
+        d = np.sqrt(best)
+        signed = -d if inside else d
+        if signed >= distance[k]:
+            continue
+        distance[k] = signed
+        if d > 1e-12:
+            gradient_x[k], gradient_y[k] = qx / signed, qy / signed
+        else:  # on the edge: any normal of it will do
+            length = max(np.hypot(nx, ny), 1e-300)
+            gradient_x[k], gradient_y[k] = nx / length, ny / length
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
 def nearest_obstacles(x, y, reach, count, world, distance, gradient_x, gradient_y):
     """`obstacle_distance` of the first `count` of many places, each with its own reach, into given arrays (P,)."""
     for k in range(count):
@@ -228,13 +260,8 @@ def nearest_obstacles(x, y, reach, count, world, distance, gradient_x, gradient_
         disc_x, disc_y, radius = world.discs[d, 0], world.discs[d, 1], world.discs[d, 2]
         _nearer_disc(x, y, count, disc_x, disc_y, radius, distance, gradient_x, gradient_y)
     for q in range(world.polygon_box.shape[0]):
-        x0, y0, x1, y1 = world.polygon_box[q, 0], world.polygon_box[q, 1], world.polygon_box[q, 2], world.polygon_box[q, 3]
-        for k in range(count):
-            ox, oy = max(x0 - x[k], x[k] - x1, 0.0), max(y0 - y[k], y[k] - y1, 0.0)
-            if ox * ox + oy * oy < reach[k] * reach[k]:
-                found, ax, ay = _polygon_distance(x[k], y[k], world, q, reach[k])
-                if found < distance[k]:
-                    distance[k], gradient_x[k], gradient_y[k] = found, ax, ay
+        edges = world.edges[world.polygon_start[q] : world.polygon_start[q + 1]]
+        _nearer_polygon(x, y, reach, count, edges, world.polygon_box[q], distance, gradient_x, gradient_y)
     if world.grid_left.shape[0] > 0:
         for k in range(count):
             found, ax, ay = _grid_distance(x[k], y[k], world, reach[k])
@@ -242,7 +269,7 @@ def nearest_obstacles(x, y, reach, count, world, distance, gradient_x, gradient_
                 distance[k], gradient_x[k], gradient_y[k] = found, ax, ay
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, nogil=True)
 def obstacle_distances(points, world, reach):
     """`obstacle_distance` of many places (P, 2) -> distances (P,) and gradients (P, 2)."""
     distance, gradient = np.empty(points.shape[0]), np.empty((points.shape[0], 2))

@@ -1,6 +1,7 @@
 """What a joint plan is worth, which is best, and which differ."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Float
@@ -26,18 +27,32 @@ class Candidate:
 
 
 def measure(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, horizon: float) -> Metrics:
-    """Length, smoothness and cost of a joint trajectory; the integrals of squares are exact, lengths to about 1e-9."""
+    """Length, smoothness and cost of a joint trajectory; the integrals of squares are exact, lengths nearly so."""
     basis = curve_basis(control_points.shape[1])
-    squared = [np.einsum("ina,nm,ima->", control_points, basis.gram[k], control_points) / len(control_points) for k in (2, 3)]
-    nodes, weights = GAUSS
-    u = ((np.arange(basis.pieces)[:, None] + 0.5 * (nodes + 1.0)) / basis.pieces).ravel()
-    speed = np.linalg.norm(np.einsum("tn,ina->ita", basis.matrix(u, 1), control_points), axis=-1)
-    length = float(speed.sum(0) @ np.tile(weights, basis.pieces) * 0.5 / basis.pieces)
+    columns = control_points.transpose(1, 0, 2).reshape(control_points.shape[1], -1)
+    squared = [float((columns * (basis.gram[k] @ columns)).sum()) / len(control_points) for k in (2, 3)]
+    rows, weights = speed_quadrature(basis.count)
+    speed = np.linalg.norm((rows @ columns).reshape(len(rows), -1, 2), axis=-1)
+    length = float(weights @ speed.sum(1))
     straight = float(np.linalg.norm(scenario.goal.numpy() - scenario.start.numpy(), axis=1).sum())
     ratio = length / max(straight, 1e-6)
-    mean_sq_acc = float(squared[0]) / horizon**4
+    mean_sq_acc = squared[0] / horizon**4
     cost = ratio + 0.5 * mean_sq_acc / float(((scenario.fleet.a_max / 2) ** 2).mean())
-    return Metrics(length, ratio, mean_sq_acc, float(squared[1]) / horizon**6, cost)
+    return Metrics(length, ratio, mean_sq_acc, squared[1] / horizon**6, cost)
+
+
+@lru_cache(maxsize=64)
+def speed_quadrature(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """(Q, n) first derivatives by dimensionless time at Gauss points of every piece, and their weights (Q,)."""
+    basis = curve_basis(count)
+    nodes, weights = GAUSS
+    u = ((np.arange(basis.pieces)[:, None] + 0.5 * (nodes + 1.0)) / basis.pieces).ravel()
+    return basis.matrix(u, 1), np.tile(weights, basis.pieces) * 0.5 / basis.pieces
+
+
+def squared_derivatives(count: int, order: int) -> Float[np.ndarray, "n n"]:
+    """Q with c^T Q c = integral of a curve's squared derivative by dimensionless time."""
+    return curve_basis(count).gram[order]
 
 
 def best(candidates: list[Candidate]) -> Candidate:
@@ -65,7 +80,7 @@ def different(candidates: list[Candidate], most: int) -> list[Candidate]:
 
 def swept_angles(control_points: Float[np.ndarray, "N n 2"], samples: int = 200) -> Float[np.ndarray, " pairs"]:
     """Angle by which each robot's bearing from each other turns over the whole plan, rad; one entry a pair."""
-    position = np.einsum("tn,ina->ita", curve_basis(control_points.shape[1]).matrix(np.linspace(0.0, 1.0, samples)), control_points)
+    position = curve_basis(control_points.shape[1]).matrix(np.linspace(0.0, 1.0, samples)) @ control_points
     first, second = np.triu_indices(len(position), 1)
     between = position[second] - position[first]
     angle = np.arctan2(between[..., 1], between[..., 0])

@@ -15,7 +15,7 @@ def answer(task: Task) -> Plan:
         return _failed(task)
     chosen = best(task.found)
     status = PlanStatus.PARTIAL if task.reasons else PlanStatus.SUCCEEDED
-    others = different([chosen, *task.found], task.options.alternatives)[1:]
+    others = different(task.found, task.options.alternatives)[1:] if task.options.alternatives > 1 else []
     if len(others) + 1 < task.options.alternatives:
         task.warnings.append(f"asked for {task.options.alternatives} different plans, found {len(others) + 1}")
     return Plan(

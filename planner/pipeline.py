@@ -8,12 +8,13 @@ from functools import partial
 import torch
 
 from maps.scenario import Scenario
+from planner.choose import different
 from planner.horizon import shortest_horizon
 from planner.outcome import answer, blame
 from planner.plan import Plan, PlanOptions
-from planner.polish import polish
+from planner.polish import PolishConfig, polish
 from planner.task import Task
-from planner.waves import Wave, perturbed, run_wave, searched, straight
+from planner.waves import Propose, Wave, perturbed, run_wave, searched, straight
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
 
@@ -25,7 +26,9 @@ class PlannerConfig:
     lines: FilterConfig = field(default_factory=FilterConfig)  # for straight lines: soft, robots choose sides
     bent: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.2))  # for perturbed lines: less soft, so that bends count
     paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths: walls hold at once
-    searches: tuple[int, ...] = (2, 8)  # paths asked of search, in turn until one is certified
+    stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
+    polish: PolishConfig = field(default_factory=PolishConfig)
+    searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
     leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
     threads: int = 2  # problems worked on at once
 
@@ -59,7 +62,8 @@ class Planner:
         shortest_horizon([task for task in self._open(tasks) if task.scenario.horizon is None], self._solve)
         self._solve(self._open(tasks))
         self._partial(tasks)
-        polish([task for task in tasks if task.found], self._filter, self.config.paths)
+        self._diversify(tasks)
+        polish([task for task in tasks if task.found], self._filter, self.config.polish)
         return [answer(task) for task in tasks]
 
     def _check(self, tasks: list[Task]) -> None:
@@ -76,19 +80,40 @@ class Planner:
         """Tasks that have no plan yet and may have one."""
         return [t for t in tasks if not t.found and (not t.reasons or (t.options.allow_partial and len(t.reasons) < len(t.asked)))]
 
-    def _waves(self) -> list[Wave]:
+    def _waves(self, first_search: Propose) -> list[Wave]:
         """What is tried, in turn, until a task has a certified plan."""
-        waves = [Wave("straight", "generate", straight, self.config.lines)]
-        waves += [Wave("search", "search", partial(searched, many=many), self.config.paths) for many in self.config.searches]
-        return [*waves, Wave("straight", "generate", partial(perturbed, many=4), self.config.bent)]
+        return [
+            Wave("straight", "generate", straight, self.config.lines),
+            Wave("search", "search", first_search, self.config.paths),
+            Wave("search", "search", partial(searched, many=self.config.searches[1]), self.config.stiff),
+            Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
+        ]
+
+    def _first_search(self, tasks: list[Task]) -> Propose:
+        """The first search; for a lone task it runs beside the filter's first try, on the core that would idle."""
+        few = self.config.searches[0]
+        if self._pool is None or len(tasks) != 1 or not tasks[0].allows("search") or not tasks[0].allows("straight"):
+            return partial(searched, many=few)
+        ahead = self._pool.submit(searched, tasks[0], few)
+        return lambda _: ahead.result()
 
     def _solve(self, tasks: list[Task]) -> None:
         """Runs waves for the tasks that the earlier ones left without a plan."""
-        for wave in self._waves():
+        for wave in self._waves(self._first_search(tasks)):
             left = [task for task in tasks if not task.found]
             if not left:
                 return
             run_wave(left, wave, self._filter, self._pool)
+
+    def _diversify(self, tasks: list[Task]) -> None:
+        """Looks on for plans of another kind, for tasks that ask for several and have too few."""
+        waves = [
+            Wave("straight", "generate", lambda task: perturbed(task, task.options.candidates), self.config.bent),
+            Wave("search", "search", lambda task: searched(task, task.options.candidates), self.config.paths),
+        ]
+        for wave in waves:
+            few = [t for t in tasks if t.found and len(different(t.found, t.options.alternatives)) < t.options.alternatives]
+            run_wave(few, wave, self._filter, self._pool)
 
     def _partial(self, tasks: list[Task]) -> None:
         """Leaves out the robots that stand most in the way, where the request allows it, until the others can go."""

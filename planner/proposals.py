@@ -11,7 +11,8 @@ from safety_filter.problem import time_scale
 
 PIECE = 1.66  # time scales of the fleet that one polynomial piece lasts
 FEWEST, MOST = 24, 96  # control points of a curve
-KEEP_RIGHT = 0.02  # radii, sideways, midway
+HAIR = 0.02  # radii, sideways, midway
+GOLDEN = 0.5 * (5.0**0.5 - 1.0)  # its multiples spread evenly over the unit interval
 BEND = 0.35  # standard deviation of a perturbation's first mode, in shares of the straight distance
 
 
@@ -22,16 +23,17 @@ def control_count(scenario: Scenario, horizon: float) -> int:
 
 
 def straight_lines(batch: ScenarioBatch, count: int) -> Float[Tensor, "S 1 N n 2"]:
-    """Minimum-jerk lines from every start to every goal, bent a hair to the right.
+    """Minimum-jerk lines from every start to every goal, each bent aside by a hair, no two alike.
 
     Two robots that meet head-on would else push each other straight back, and never step aside.
     """
     lines = batch.minimum_jerk(count)
     way = batch.goal - batch.start
-    right = torch.stack([way[..., 1], -way[..., 0]], dim=-1) / way.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    aside = torch.stack([way[..., 1], -way[..., 0]], dim=-1) / way.norm(dim=-1, keepdim=True).clamp_min(1e-9)
+    spread = 2.0 * (GOLDEN * torch.arange(1, lines.shape[1] + 1, dtype=lines.dtype) % 1.0) - 1.0
     shape = torch.sin(torch.linspace(0.0, torch.pi, count, dtype=lines.dtype))
     shape[:END_POINTS] = shape[-END_POINTS:] = 0.0
-    return (lines + (KEEP_RIGHT * batch.radius[..., None] * right)[:, :, None] * shape[:, None])[:, None]
+    return (lines + (HAIR * (spread * batch.radius)[..., None] * aside)[:, :, None] * shape[:, None])[:, None]
 
 
 def perturbed_lines(batch: ScenarioBatch, count: int, many: int, seeds: list[int]) -> Float[Tensor, "S M N n 2"]:

@@ -36,8 +36,9 @@ from safety_filter.problem import (
     time_scale,
 )
 
-CHUNK = 20  # rounds between two looks at the clock and at progress
-PATIENCE = 3  # chunks between the two violations that tell whether a problem has stalled
+CHUNK = 15  # rounds between two looks at the clock and at progress
+PATIENCE = 2  # chunks between the two violations that tell whether a problem has stalled
+EARLIEST = 4  # chunks before which it cannot have
 STALL = 0.8  # share of the earlier one above which there is no progress
 WIDEN = 1.7  # factor of the room aimed at, after an iterate that passed the samples was refused
 WIDENINGS = 6
@@ -150,7 +151,7 @@ class _Run:
         return points, status, float(self.iterate.progress[2]), int(self.iterate.progress[0])
 
     def _loop(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> FilterStatus:
-        progress, widened, seen = self.iterate.progress, 0, [np.inf] * (PATIENCE + 1)
+        progress, widened, seen = self.iterate.progress, 0, [np.inf] * EARLIEST
         world = self.scenario.scene.world
         while progress[0] < self.config.rounds:
             rounds = min(CHUNK, self.config.rounds - int(progress[0]))

@@ -1,0 +1,75 @@
+"""Metrics against dense sampling, and what counts as different."""
+
+import numpy as np
+import pytest
+import torch
+
+from maps.curve import curve_basis
+from maps.fleet import Fleet
+from maps.scenario import Scenario
+from maps.scene import Scene
+from planner.choose import Candidate, best, different, measure, swept_angles
+from planner.plan import Metrics
+from planner.polish import smoothed
+from safety_filter.verify import certify
+
+
+def scenario_of(points: np.ndarray, horizon: float) -> Scenario:
+    ones, rest = torch.ones(len(points), dtype=torch.float64), torch.zeros(len(points), 2, dtype=torch.float64)
+    start, goal = torch.as_tensor(points[:, 0]), torch.as_tensor(points[:, -1])
+    fleet = Fleet(tuple(f"r{k}" for k in range(len(points))), 0.1 * ones, 5 * ones, torch.tensor([3.0, 5.0]).double())
+    return Scenario(Scene(), fleet, start, goal, rest, rest, horizon)
+
+
+def bent(side: float) -> np.ndarray:
+    """Two robots that swap places, the first passing on the given side."""
+    u = np.linspace(0.0, 1.0, 24)
+    bow = side * np.sin(np.pi * u)
+    return np.stack([np.stack([4 * u, bow], -1), np.stack([4 - 4 * u, -bow], -1)])
+
+
+def test_metrics_agree_with_sampling():
+    rng = np.random.default_rng(2)
+    points, horizon = bent(1.0) + 0.02 * rng.normal(size=(2, 24, 2)), 7.0
+    scenario = scenario_of(points, horizon)
+    metrics = measure(points, scenario, horizon)
+    u = np.linspace(0.0, 1.0, 40001)
+    basis = curve_basis(24)
+    place, bend, jerk = (basis.matrix(u, k) @ points / horizon**k for k in (0, 2, 3))
+    length = np.linalg.norm(np.diff(place, axis=1), axis=-1).sum()
+    assert metrics.path_length == pytest.approx(length, rel=1e-4)
+    assert metrics.length_ratio == pytest.approx(length / np.linalg.norm(points[:, -1] - points[:, 0], axis=1).sum(), rel=1e-4)
+    trapezoid = lambda value: np.trapezoid((value**2).sum(-1), u, axis=1).mean()  # noqa: E731
+    assert metrics.mean_sq_acc == pytest.approx(trapezoid(bend), rel=1e-4)
+    assert metrics.mean_sq_jerk == pytest.approx(trapezoid(jerk), rel=1e-3)
+    assert metrics.cost == pytest.approx(metrics.length_ratio + 0.5 * metrics.mean_sq_acc / ((1.5**2 + 2.5**2) / 2))
+
+
+def candidate(points: np.ndarray, cost: float) -> Candidate:
+    return Candidate(points, "straight", certify(points, 5.0, scenario_of(points, 5.0)), Metrics(1.0, 1.0, 0.0, 0.0, cost), 0)
+
+
+def test_sides_are_told_apart():
+    left, right = swept_angles(bent(0.5)), swept_angles(bent(-0.5))
+    assert left[0] == pytest.approx(-right[0])
+    assert abs(left[0]) == pytest.approx(np.pi, rel=1e-6)
+
+
+def test_different_keeps_the_cheapest_of_each_kind():
+    plans = [candidate(bent(0.5), 2.0), candidate(bent(0.6), 1.0), candidate(bent(-0.5), 3.0)]
+    kept = different(plans, 5)
+    assert [c.metrics.cost for c in kept] == [1.0, 3.0]
+    assert best(plans).metrics.cost == 1.0
+    assert different(plans, 1) == kept[:1]
+
+
+@pytest.mark.parametrize("pull", [1e-3, 1e-1, 10.0])
+def test_smoothing_lowers_the_cost_and_keeps_the_ends(pull):
+    # the quadratic that is minimised lies on the cost from above, so that its minimum cannot cost more
+    rng = np.random.default_rng(5)
+    points = bent(0.5) + 0.1 * rng.normal(size=(2, 24, 2))
+    scenario = scenario_of(points, 5.0)
+    after = smoothed(points, scenario, 5.0, pull)
+    assert measure(after, scenario, 5.0).cost < measure(points, scenario, 5.0).cost
+    assert np.array_equal(after[:, :3], points[:, :3])
+    assert np.array_equal(after[:, -3:], points[:, -3:])
