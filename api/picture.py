@@ -15,6 +15,7 @@ from maps.errors import InvalidInput
 from maps.reason import Reason, ReasonCode
 from planner.plan import Plan, PlanStatus, RobotPlan
 from planner.render import render_file
+from safety_filter.verify import Certificate, certify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +36,7 @@ def render_lines(request: bytes, plan: bytes, path: Path) -> None:
 
 
 def read_back(document: Any, scenario: Scenario) -> Plan:
-    """The plan in a wire document, its curves only.
+    """The plan in a wire document: its curves, judged anew where every robot has one.
 
     Raises:
         InvalidInput: it is no plan of this scenario.
@@ -44,9 +45,17 @@ def read_back(document: Any, scenario: Scenario) -> Plan:
         curves = {r["id"]: r["curve"]["control_points"] if r.get("curve") else None for r in document["robots"]}
         robots = tuple(_robot(name, curves[name]) for name in scenario.fleet.ids)
         horizon = document.get("horizon_s") or scenario.horizon
-        return Plan(PlanStatus(document["status"]), horizon, int(document.get("seed") or 0), robots)
+        certificate = _judged(robots, horizon, scenario)
+        return Plan(PlanStatus(document["status"]), horizon, int(document.get("seed") or 0), robots, certificate)
     except (KeyError, TypeError, ValueError, AttributeError):
         raise InvalidInput("the plan cannot be drawn: it is not a plan of this request", code="PLAN_MISMATCH") from None
+
+
+def _judged(robots: tuple[RobotPlan, ...], horizon: float | None, scenario: Scenario) -> Certificate | None:
+    points = [robot.control_points for robot in robots if robot.control_points is not None]
+    if horizon is None or len(points) < len(robots):
+        return None
+    return certify(np.stack(points), horizon, scenario)
 
 
 def _robot(name: str, control_points: Any) -> RobotPlan:

@@ -1,6 +1,11 @@
 """The only place that wires the parts of a planner together."""
 
+from pathlib import Path
+
+from maps.kernel_cache import drop_stale_kernels
 from planner.pipeline import Planner, PlannerConfig
+
+COMPILED = ("maps", "planner", "safety_filter")  # packages with compiled kernels
 
 
 def load_planner(threads: int = 2) -> Planner:
@@ -9,4 +14,6 @@ def load_planner(threads: int = 2) -> Planner:
     Args:
         threads: problems worked on at once; one a core is best.
     """
+    root = Path(__file__).resolve().parents[1]
+    drop_stale_kernels(root / name for name in COMPILED)
     return Planner(PlannerConfig(threads=threads))

@@ -13,3 +13,11 @@ def _is_compiled_or_marked(decorator: ast.AST) -> bool:
 
 
 _import_hook._is_no_type_check = _is_compiled_or_marked
+
+
+def pytest_sessionstart() -> None:
+    from pathlib import Path
+
+    from maps.kernel_cache import drop_stale_kernels
+
+    drop_stale_kernels(Path(__file__).resolve().parents[1] / name for name in ("maps", "planner", "safety_filter"))

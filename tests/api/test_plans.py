@@ -46,7 +46,7 @@ def test_the_certificate_is_true_of_the_curves(client, request_body) -> None:
     places = [curve_of(r)(times) for r in answer.robots]
     gap = np.linalg.norm(places[0] - places[1], axis=1).min() - 0.6
     walls = min(np.linalg.norm(p - [5, 3], axis=1).min() - 1.1 for p in places)
-    assert answer.certificate.min_robot_gap == pytest.approx(gap, abs=1e-3)
+    assert 0.99 * gap <= answer.certificate.min_robot_gap <= gap + 1e-6  # a lower bound, tight where it matters
     assert answer.certificate.min_obstacle_gap is not None
     assert answer.certificate.min_obstacle_gap <= walls + 1e-6
     speed = max(np.linalg.norm(curve_of(r).derivative()(times), axis=1).max() for r in answer.robots)
