@@ -14,7 +14,7 @@ from planner.outcome import answer, blame
 from planner.plan import Plan, PlanOptions
 from planner.polish import PolishConfig, polish
 from planner.task import Task
-from planner.waves import Propose, Wave, perturbed, run_wave, searched, straight
+from planner.waves import Wave, perturbed, run_wave, searched, straight
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
 
@@ -80,26 +80,19 @@ class Planner:
         """Tasks that have no plan yet and may have one."""
         return [t for t in tasks if not t.found and (not t.reasons or (t.options.allow_partial and len(t.reasons) < len(t.asked)))]
 
-    def _waves(self, first_search: Propose) -> list[Wave]:
+    def _waves(self) -> list[Wave]:
         """What is tried, in turn, until a task has a certified plan."""
+        few, many = self.config.searches
         return [
             Wave("straight", "generate", straight, self.config.lines),
-            Wave("search", "search", first_search, self.config.paths),
-            Wave("search", "search", partial(searched, many=self.config.searches[1]), self.config.stiff),
+            Wave("search", "search", partial(searched, many=few), self.config.paths),
+            Wave("search", "search", partial(searched, many=many), self.config.stiff),
             Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
         ]
 
-    def _first_search(self, tasks: list[Task]) -> Propose:
-        """The first search; for a lone task it runs beside the filter's first try, on the core that would idle."""
-        few = self.config.searches[0]
-        if self._pool is None or len(tasks) != 1 or not tasks[0].allows("search") or not tasks[0].allows("straight"):
-            return partial(searched, many=few)
-        ahead = self._pool.submit(searched, tasks[0], few)
-        return lambda _: ahead.result()
-
     def _solve(self, tasks: list[Task]) -> None:
         """Runs waves for the tasks that the earlier ones left without a plan."""
-        for wave in self._waves(self._first_search(tasks)):
+        for wave in self._waves():
             left = [task for task in tasks if not task.found]
             if not left:
                 return

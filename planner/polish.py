@@ -20,7 +20,7 @@ from safety_filter.solver import SafetyFilter
 class PolishConfig:
     """How far and how often a plan is smoothed."""
 
-    passes: int = 2
+    passes: int = 1
     enough: float = 1.06  # cost below which a plan is left as it is
     pull: float = 0.1  # weight of staying near the plan, cost per mean square radius
     tighten: float = 6.0  # factor of the pull after a pass that gained nothing
@@ -60,7 +60,8 @@ def smoothed(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, hor
     straight = float(np.linalg.norm(scenario.goal.numpy() - scenario.start.numpy(), axis=1).sum())
     speed = np.linalg.norm(rows @ control_points, axis=-1)
     slow = 0.05 * speed.mean(axis=1, keepdims=True) + 1e-9
-    length = np.einsum("tn,it,tm->inm", rows, weights / np.maximum(speed, slow), rows) / max(straight, 1e-6)
+    scaled = (weights / np.maximum(speed, slow) / max(straight, 1e-6))[:, None, :]
+    length = (rows.T * scaled) @ rows
     bend = squared_derivatives(count, 2) / (horizon**4 * len(control_points) * float(((scenario.fleet.a_max / 2) ** 2).mean()))
     near = pull / (len(control_points) * scenario.fleet.radius.numpy()[:, None, None] ** 2) * squared_derivatives(count, 0)
     free = slice(END_POINTS, count - END_POINTS)

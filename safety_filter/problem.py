@@ -34,7 +34,7 @@ class FilterConfig:
     penalty: float = 0.02  # at the start
     wall_penalty: float = 0.0  # of walls and bounds while that of the pairs is lower: keeps a proposal on its side of them
     growth: float = 1.4  # factor of the penalty from stage to stage
-    stage_rounds: int = 4  # rounds of a stage
+    stage_rounds: int = 3  # rounds of a stage
     most_penalty: float = 1e5  # where the growth ends
     multiplier_keep: float = 0.97  # share of the multipliers that survives a round; below 1 they forget constraints no longer met
     proximal: float = 0.3  # weight of standing still, in units of one active constraint on every sample

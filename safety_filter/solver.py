@@ -36,7 +36,7 @@ from safety_filter.problem import (
     time_scale,
 )
 
-CHUNK = 15  # rounds between two looks at the clock and at progress
+CHUNK = 12  # rounds between two looks at the clock and at progress
 PATIENCE = 2  # chunks between the two violations that tell whether a problem has stalled
 EARLIEST = 4  # chunks before which it cannot have
 STALL = 0.8  # share of the earlier one above which there is no progress
