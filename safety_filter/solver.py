@@ -36,7 +36,7 @@ from safety_filter.problem import (
     time_scale,
 )
 
-CHUNK = 12  # rounds between two looks at the clock and at progress
+CHUNK = 4  # stages between two looks at the clock and at progress
 PATIENCE = 2  # chunks between the two violations that tell whether a problem has stalled
 EARLIEST = 4  # chunks before which it cannot have
 STALL = 0.8  # share of the earlier one above which there is no progress
@@ -154,7 +154,7 @@ class _Run:
         progress, widened, seen = self.iterate.progress, 0, [np.inf] * EARLIEST
         world = self.scenario.scene.world
         while progress[0] < self.config.rounds:
-            rounds = min(CHUNK, self.config.rounds - int(progress[0]))
+            rounds = min(CHUNK * self.config.stage_rounds, self.config.rounds - int(progress[0]))
             if advance(self.tables, self.limits, world, self.schedule, self.iterate, rounds + 1):
                 if accept is None or accept(self.control_points):
                     return FilterStatus.PASSED
