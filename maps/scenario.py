@@ -1,6 +1,6 @@
 """Scenario: one planning problem; ScenarioBatch: many of them, padded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 
 import torch
@@ -130,6 +130,11 @@ class ScenarioBatch:
 
     def __len__(self) -> int:
         return len(self.scenarios)
+
+    def to(self, device: str | torch.device) -> "ScenarioBatch":
+        """The same batch with its tensors on a device."""
+        moved = {f.name: getattr(self, f.name).to(device) for f in fields(self) if f.name != "scenarios"}
+        return replace(self, **moved)
 
     def minimum_jerk(self, count: int) -> Float[Tensor, "S N n 2"]:
         """Control points of the minimum-jerk motions from every start to every goal, other robots and walls ignored."""
