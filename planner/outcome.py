@@ -3,8 +3,9 @@
 import numpy as np
 
 from maps.reason import Reason, ReasonCode
-from planner.choose import Candidate, best, different
+from planner.choose import Candidate
 from planner.plan import Diagnostics, JointPlan, Plan, PlanStatus, RobotPlan
+from planner.polish import returned
 from planner.task import Task, late_reason
 from safety_filter.verify import Violation, certify
 
@@ -13,9 +14,8 @@ def answer(task: Task) -> Plan:
     """The plan of a task: its best certified candidate, or the reasons why there is none."""
     if not task.found:
         return _failed(task)
-    chosen = best(task.found)
+    chosen, *others = returned(task)
     status = PlanStatus.PARTIAL if task.reasons else PlanStatus.SUCCEEDED
-    others = different(task.found, task.options.alternatives)[1:] if task.options.alternatives > 1 else []
     if len(others) + 1 < task.options.alternatives:
         task.warnings.append(f"asked for {task.options.alternatives} different plans, found {len(others) + 1}")
     return Plan(

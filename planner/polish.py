@@ -9,7 +9,7 @@ from jaxtyping import Float
 
 from maps.curve import END_POINTS
 from maps.scenario import Scenario
-from planner.choose import best, speed_quadrature, squared_derivatives
+from planner.choose import Candidate, best, different, speed_quadrature, squared_derivatives
 from planner.task import Task
 from planner.waves import Wave, filter_proposals
 from safety_filter.problem import FilterConfig
@@ -29,24 +29,39 @@ class PolishConfig:
 
 
 def polish(tasks: Sequence[Task], safety_filter: SafetyFilter, config: PolishConfig) -> None:
-    """Smooths and repairs each task's best plan, while that pays and time is left."""
-    pulls = {id(task): config.pull for task in tasks}
+    """Smooths and repairs the plans that each task will return, while that pays and time is left."""
+    for task in tasks:
+        for candidate in returned(task):
+            _polish(task, candidate, safety_filter, config)
+
+
+def returned(task: Task) -> list[Candidate]:
+    """The plans that a task's answer is made of, best first."""
+    return different(task.found, task.options.alternatives) if task.options.alternatives > 1 else [best(task.found)]
+
+
+def _polish(task: Task, candidate: Candidate, safety_filter: SafetyFilter, config: PolishConfig) -> None:
+    pull = config.pull
     for _ in range(config.passes):
-        tasks = [task for task in tasks if best(task.found).metrics.cost > config.enough and not task.over()]
-        for task in tasks:
-            before = best(task.found)
-            _again(task, smoothed(before.control_points, task.scenario, task.horizon, pulls[id(task)]), safety_filter, config)
-            if best(task.found).metrics.cost > before.metrics.cost - config.gain:
-                pulls[id(task)] *= config.tighten
+        if candidate.metrics.cost <= config.enough or task.over():
+            return
+        better = _again(task, candidate, smoothed(candidate.control_points, task.scenario, task.horizon, pull), safety_filter, config)
+        if better.metrics.cost > candidate.metrics.cost - config.gain:
+            pull *= config.tighten
+        candidate = better
 
 
-def _again(task: Task, control_points: Float[np.ndarray, "N n 2"], safety_filter: SafetyFilter, config: PolishConfig) -> None:
-    """Filters a changed plan; what is certified joins the task's plans, with the rounds of the plan it grew from."""
-    before, rounds, known = best(task.found), task.rounds, len(task.found)
-    wave = Wave(before.source, "filter", lambda _: torch.zeros(0, 0, 0, 2), config.repair)
+def _again(
+    task: Task, candidate: Candidate, control_points: Float[np.ndarray, "N n 2"], safety_filter: SafetyFilter, config: PolishConfig
+) -> Candidate:
+    """Filters a changed plan; if it is certified and cheaper it joins the task's plans, with the rounds of the plan it grew from."""
+    rounds, known = task.rounds, len(task.found)
+    wave = Wave(candidate.source, "filter", lambda _: torch.zeros(0, 0, 0, 2), config.repair)
     filter_proposals([task], [torch.from_numpy(control_points)[None]], wave, safety_filter)
     task.rounds = rounds
-    task.found[known:] = [replace(candidate, rounds=before.rounds) for candidate in task.found[known:]]
+    cheaper = [replace(c, rounds=candidate.rounds) for c in task.found[known:] if c.metrics.cost < candidate.metrics.cost]
+    task.found[known:] = cheaper
+    return cheaper[0] if cheaper else candidate
 
 
 def smoothed(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, horizon: float, pull: float) -> Float[np.ndarray, "N n 2"]:

@@ -13,7 +13,7 @@ PIECE = 1.66  # time scales of the fleet that one polynomial piece lasts
 FEWEST, MOST = 24, 96  # control points of a curve
 HAIR = 0.02  # radii, sideways, midway
 GOLDEN = 0.5 * (5.0**0.5 - 1.0)  # its multiples spread evenly over the unit interval
-BEND = 0.35  # standard deviation of a perturbation's first mode, in shares of the straight distance
+BEND = 0.25  # standard deviation of the last perturbation's first mode, in shares of the straight distance; the first bend less
 
 
 def control_count(scenario: Scenario, horizon: float) -> int:
@@ -57,6 +57,7 @@ def perturbed_lines(batch: ScenarioBatch, count: int, many: int, seeds: list[int
         along = line / line.norm(dim=-1, keepdim=True).clamp_min(1e-9)
         side = torch.stack([-along[:, 1], along[:, 0]], dim=-1)
         bend = torch.einsum("mrk,ri->mrki", size[..., 0], side) + 0.3 * torch.einsum("mrk,ri->mrki", size[..., 1], along)
-        shape = torch.einsum("mrki,kn->mrni", BEND * bend * length[:, None, :], modes)
+        most = BEND * torch.arange(1, many + 1, dtype=lines.dtype)[:, None, None, None] / many
+        shape = torch.einsum("mrki,kn->mrni", most * bend * length[:, None, :], modes)
         lines[s, :, :robots, END_POINTS:-END_POINTS] += shape[..., END_POINTS:-END_POINTS, :]
     return lines
