@@ -1,1 +1,1 @@
-"""models."""
+"""Networks, flows and policies; imports nothing of the safety filter, the planner or the server."""

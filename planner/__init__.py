@@ -1,1 +1,1 @@
-"""planner."""
+"""Scenarios in, certified plans out: propose, filter, verify, choose, polish."""

@@ -1,1 +1,1 @@
-"""safety_filter."""
+"""The solver that makes joint trajectories safe, and the certificate that tells whether they are."""
