@@ -105,7 +105,8 @@ class Planner:
             Wave("search", "search", lambda task: searched(task, task.options.candidates), self.config.paths),
         ]
         for wave in waves:
-            few = [t for t in tasks if t.found and len(different(t.found, t.options.alternatives)) < t.options.alternatives]
+            several = [t for t in tasks if t.found and t.options.alternatives > 1]
+            few = [t for t in several if len(different(t.found, t.options.alternatives)) < t.options.alternatives]
             run_wave(few, wave, self._filter, self._pool)
 
     def _partial(self, tasks: list[Task]) -> None:
