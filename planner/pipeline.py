@@ -14,7 +14,7 @@ from planner.outcome import answer, blame
 from planner.plan import Plan, PlanOptions
 from planner.polish import PolishConfig, polish
 from planner.task import Task
-from planner.waves import Wave, perturbed, run_wave, searched, straight
+from planner.waves import Propose, Wave, perturbed, run_wave, searched, straight
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
 
@@ -80,19 +80,32 @@ class Planner:
         """Tasks that have no plan yet and may have one."""
         return [t for t in tasks if not t.found and (not t.reasons or (t.options.allow_partial and len(t.reasons) < len(t.asked)))]
 
-    def _waves(self) -> list[Wave]:
+    def _waves(self, tasks: list[Task]) -> list[Wave]:
         """What is tried, in turn, until a task has a certified plan."""
-        few, many = self.config.searches
         return [
             Wave("straight", "generate", straight, self.config.lines),
-            Wave("search", "search", partial(searched, many=few), self.config.paths),
-            Wave("search", "search", partial(searched, many=many), self.config.stiff),
+            Wave("search", "search", self._first_search(tasks), self.config.paths),
+            Wave("search", "search", partial(searched, many=self.config.searches[1]), self.config.stiff),
             Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
         ]
 
+    def _first_search(self, tasks: list[Task]) -> Propose:
+        """The first search; for a lone task among long walls it runs beside the straight lines, on the core that would idle.
+
+        Straight lines seldom pass polygons and grids. What is found is used only where they fail: no plan depends on this.
+        """
+        few = self.config.searches[0]
+        lone = tasks[0] if len(tasks) == 1 else None
+        if self._pool is None or lone is None or not (lone.allows("search") and lone.allows("straight")):
+            return partial(searched, many=few)
+        if not lone.scenario.scene.polygons and lone.scenario.scene.grid is None:
+            return partial(searched, many=few)
+        ahead = self._pool.submit(searched, lone, few)
+        return lambda _: ahead.result()
+
     def _solve(self, tasks: list[Task]) -> None:
         """Runs waves for the tasks that the earlier ones left without a plan."""
-        for wave in self._waves():
+        for wave in self._waves(tasks):
             left = [task for task in tasks if not task.found]
             if not left:
                 return
