@@ -1,12 +1,11 @@
-"""Seeded random scenes and scenarios for training, tests and measurements.
+"""Seeded random scenarios for training, tests and measurements.
 
 All randomness comes from the generator that is handed in; the same generator state gives the same scenario. Every scenario
 passes `Scenario.check()`: no robot is proven to be without a plan.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal, get_args
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,32 +14,80 @@ from jaxtyping import Float
 from maps.errors import InvalidScenario
 from maps.feasibility import least_time
 from maps.fleet import Fleet
-from maps.library import load_map
+from maps.sampling_places import PLACEMENTS, Ground, Placement, place_fleet, scatter
+from maps.sampling_scenes import FAMILIES, Family, sample_scene
+from maps.sampling_site import Site
+from maps.sampling_ways import Ways, clearance
 from maps.scenario import Scenario
 from maps.scene import Grid, Polygon, Scene
-from maps.world import bounds_distance, obstacle_distances
 
-Family = Literal["open", "discs", "boxes", "polygons", "rooms", "racks", "grid"]
-FAMILIES: tuple[Family, ...] = get_args(Family)
+__all__ = [
+    "FAMILIES",
+    "PLACEMENTS",
+    "TRAINING",
+    "Family",
+    "Placement",
+    "SamplingConfig",
+    "Site",
+    "sample_fleet",
+    "sample_scenario",
+    "sample_scene",
+]
+
 SCENES = 40  # scenes tried for a scenario
-DRAWS = 4_000  # places tried for the starts or goals of a fleet
 ROUNDS = 20  # times that robots which cannot be planned are placed anew
-CUT_OUT = 200  # cells, side of a piece of an occupancy map
-WALL = 0.15  # m, thickness
+
+Range = tuple[float, float]  # of a uniform draw
 
 
 @dataclass(frozen=True)
 class SamplingConfig:
-    """What random scenarios look like; each pair is the range of a uniform draw."""
+    """What random scenarios look like.
+
+    Sizes and limits are drawn uniformly for each robot. With `size_in_radii` they are drawn log-uniformly for each fleet
+    instead, and its robots are alike or have a share of them.
+    """
 
     size: float = 10.0  # m, side of the square
-    radius: tuple[float, float] = (0.15, 0.35)  # m
-    v_max: tuple[float, float] = (0.8, 1.5)  # m/s
-    a_max: tuple[float, float] = (0.8, 2.0)  # m/s^2
+    size_in_radii: Range | None = None  # longer side over the radius of the largest robot, log-uniform; None: `size` counts
+    aspect: Range = (1.0, 1.0)  # shorter side over the longer one
+    area: float = 0.0  # floor that each robot has at least, squares of the largest radius; only with `size_in_radii`
+    radius: Range = (0.15, 0.35)  # m
+    v_max: Range = (0.8, 1.5)  # m/s
+    a_max: Range = (0.8, 2.0)  # m/s^2
+    alike: float = 0.5  # share of fleets whose robots have the same size, and of those with the same limits
+    least: float = 0.4  # of the largest radius or limit of a mixed fleet that every robot has
     spare: float = 0.1  # m, room that starts and goals keep beyond what they need
-    slack: tuple[float, float] = (1.6, 3.0)  # horizon over the longest least time of a robot
+    spare_in_radii: float = 0.0  # the same in largest radii, added
+    slack: Range = (1.6, 3.0)  # horizon over the longest least time of a robot
     pause: float = 2.0  # s, added to the horizon
+    pause_in_steps: Range = (0.0, 0.0)  # times in which the slowest robot goes its own width, added to the horizon
+    around: bool = False  # whether least times count the way around walls, and places must hang together
     moving: float = 0.0  # share of robots that start in motion
+    moving_fleets: float = 1.0  # share of the fleets in which any do
+    offset: float = 0.0  # sides by which a scene may lie off the origin
+    placements: tuple[tuple[Placement, float], ...] = (("scattered", 1.0),)  # weight of each
+    grids: tuple[Grid, ...] = ()  # occupancy maps to cut pieces from, beside the built-in ones
+
+
+TRAINING = SamplingConfig(
+    size_in_radii=(20.0, 100.0),
+    aspect=(0.4, 1.0),
+    area=24.0,
+    radius=(0.05, 0.5),
+    v_max=(0.2, 3.0),
+    a_max=(0.2, 5.0),
+    spare=0.0,
+    spare_in_radii=0.1,
+    slack=(1.35, 3.0),
+    pause=0.0,
+    pause_in_steps=(0.5, 2.0),
+    around=True,
+    moving=0.6,
+    moving_fleets=0.35,
+    offset=2.0,
+    placements=(("scattered", 0.35), ("swap", 0.2), ("opposed", 0.15), ("streams", 0.15), ("exchange", 0.15)),
+)
 
 
 def sample_scenario(
@@ -60,177 +107,137 @@ def sample_scenario(
     """
     config = config or SamplingConfig()
     for _ in range(SCENES):
-        scene = sample_scene(rng, family or FAMILIES[int(rng.integers(len(FAMILIES)))], config.size)
-        fleet = sample_fleet(rng, robots, config)
+        drawn = family or FAMILIES[int(rng.integers(len(FAMILIES)))]
+        site = _sample_site(rng, robots, (config, margin))
+        scene = _shifted(
+            sample_scene(rng, drawn, site), rng.uniform(-config.offset, config.offset, 2) * site.size if config.offset else None
+        )
+        fleet = sample_fleet(rng, robots, config, site.robot - margin if config.size_in_radii else None)
         scenario = _placed(rng, scene, fleet, (config, margin))
         if scenario is not None:
             return scenario
     raise InvalidScenario(f"no room for {robots} robots in {SCENES} scenes", value=robots)
 
 
-def sample_fleet(rng: np.random.Generator, robots: int, config: SamplingConfig | None = None) -> Fleet:
-    """Robots r0, r1, ... of different sizes and limits."""
-    config = config or SamplingConfig()
-    radius, v_max, a_max = (torch.from_numpy(rng.uniform(*span, robots)) for span in (config.radius, config.v_max, config.a_max))
-    return Fleet(tuple(f"r{k}" for k in range(robots)), radius, v_max, a_max)
-
-
-def sample_scene(rng: np.random.Generator, family: Family, size: float = 10.0) -> Scene:
-    """A random scene.
+def sample_fleet(rng: np.random.Generator, robots: int, config: SamplingConfig | None = None, largest: float | None = None) -> Fleet:
+    """Robots r0, r1, ...
 
     Args:
         rng: where all randomness comes from.
-        family: `open` nothing, `discs` pillars, `boxes` turned boxes, `polygons` non-convex outlines, `rooms` walls with
-            doors, `racks` rows of shelves, `grid` a piece of the depot's occupancy map, turned and mirrored.
-        size: m, side of the square from (0, 0); a grid has the size of its cells.
+        robots: how many.
+        config: their sizes and limits.
+        largest: m, radius of the largest robot of a fleet drawn as one; None: each robot is drawn for itself.
     """
-    return _MAKERS[family](rng, size)
+    config = config or SamplingConfig()
+    spans = (config.radius, config.v_max, config.a_max)
+    if largest is None:
+        values = [rng.uniform(*span, robots) for span in spans]
+    else:
+        size, limits = rng.random(2) < config.alike
+        tops = [largest, *(_log_uniform(rng, span) for span in spans[1:])]
+        values = [top * _shares(rng, robots, 1.0 if same else config.least) for top, same in zip(tops, (size, limits, limits), strict=True)]
+    radius, v_max, a_max = map(torch.from_numpy, values)
+    return Fleet(tuple(f"r{k}" for k in range(robots)), radius, v_max, a_max)
 
 
-def _open(_: np.random.Generator, size: float) -> Scene:
-    return Scene((0.0, 0.0, size, size))
+def _shares(rng: np.random.Generator, robots: int, least: float) -> Float[np.ndarray, " N"]:
+    """Random shares of which the largest is 1."""
+    shares = rng.uniform(least, 1.0, robots)
+    return shares / shares.max()
 
 
-def _discs(rng: np.random.Generator, size: float) -> Scene:
-    count = rng.integers(4, 17)
-    discs = np.concatenate([rng.uniform(0.08 * size, 0.92 * size, (count, 2)), rng.uniform(0.03, 0.06, (count, 1)) * size], 1)
-    return Scene((0.0, 0.0, size, size), torch.from_numpy(discs))
+def _log_uniform(rng: np.random.Generator, span: Range) -> float:
+    return float(np.exp(rng.uniform(*np.log(span))))
 
 
-def _boxes(rng: np.random.Generator, size: float) -> Scene:
-    polygons = []
-    for _ in range(rng.integers(3, 11)):
-        half = rng.uniform(0.02, 0.08, 2) * size
-        corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * half
-        polygons.append(Polygon(_turned(corners, rng.uniform(0, np.pi)) + rng.uniform(0.1 * size, 0.9 * size, 2)))
-    return Scene((0.0, 0.0, size, size), polygons=tuple(polygons))
+def _sample_site(rng: np.random.Generator, robots: int, how: tuple[SamplingConfig, float]) -> Site:
+    config, margin = how
+    if config.size_in_radii is None:
+        return Site(config.size, config.size, config.radius[1] + margin, config.grids)
+    robot = _log_uniform(rng, config.radius) + margin
+    aspect = rng.uniform(*config.aspect)
+    low, high = config.size_in_radii
+    longer = max(_log_uniform(rng, (low, high)), np.sqrt(config.area * robots / aspect)) * robot
+    shorter = max(aspect * longer, min(longer, 0.6 * low * robot))
+    width, height = (longer, shorter) if rng.random() < 0.5 else (shorter, longer)
+    return Site(width, height, robot, config.grids, rescaled=True)
 
 
-def _polygons(rng: np.random.Generator, size: float) -> Scene:
-    polygons = []
-    for _ in range(rng.integers(2, 7)):
-        count = rng.integers(5, 12)
-        angle = 2 * np.pi * (np.arange(count) + rng.uniform(0, 0.8, count)) / count
-        radius = rng.uniform(0.03, 0.13, count) * size
-        polygons.append(Polygon(np.stack([radius * np.cos(angle), radius * np.sin(angle)], 1) + rng.uniform(0.15 * size, 0.85 * size, 2)))
-    return Scene((0.0, 0.0, size, size), polygons=tuple(polygons))
-
-
-def _rooms(rng: np.random.Generator, size: float) -> Scene:
-    columns, rows = rng.integers(2, 4, 2)
-    walls = _partitions(rng, size, (int(columns), int(rows)))
-    walls += [box[:, ::-1] for box in _partitions(rng, size, (int(rows), int(columns)))]
-    return Scene((0.0, 0.0, size, size), polygons=tuple(Polygon(np.ascontiguousarray(box)) for box in walls))
-
-
-def _partitions(rng: np.random.Generator, size: float, cut: tuple[int, int]) -> list[np.ndarray]:
-    """Upright walls between columns of rooms, each with a door in every row of rooms."""
-    columns, rows = cut
-    walls = []
-    for x in size * np.arange(1, columns) / columns:
-        for row in range(rows):
-            low, high = size * row / rows, size * (row + 1) / rows
-            door = rng.uniform(0.1, 0.16) * size
-            at = rng.uniform(low + 0.05 * size, high - 0.05 * size - door)
-            walls += [_box(x - WALL / 2, low, x + WALL / 2, at), _box(x - WALL / 2, at + door, x + WALL / 2, high)]
-    return walls
-
-
-def _racks(rng: np.random.Generator, size: float) -> Scene:
-    depth, aisle, cross = rng.uniform(0.06, 0.09) * size, rng.uniform(0.13, 0.2) * size, rng.uniform(0.15, 0.2) * size
-    length = (size - 3 * cross) / 2
-    y, racks = aisle, []
-    while y + depth + aisle <= size:
-        racks += [_box(x, y, x + length, y + depth) for x in (cross, 2 * cross + length) if rng.random() < 0.9]
-        y += depth + aisle
-    return Scene((0.0, 0.0, size, size), polygons=tuple(map(Polygon, racks)))
-
-
-def _cut_out(rng: np.random.Generator, _: float) -> Scene:
-    depot = load_map("depot").grid
-    if depot is None:
-        raise InvalidScenario("the depot has no occupancy map")
-    row, column = (int(rng.integers(0, side - CUT_OUT + 1)) for side in depot.occupied.shape)
-    piece = np.rot90(depot.occupied[row : row + CUT_OUT, column : column + CUT_OUT], int(rng.integers(4)))
-    piece = piece[:, ::-1] if rng.random() < 0.5 else piece
-    return Scene(grid=Grid(np.ascontiguousarray(piece), depot.resolution, (0.0, 0.0)))
-
-
-_MAKERS: dict[Family, Callable[[np.random.Generator, float], Scene]] = {
-    "open": _open,
-    "discs": _discs,
-    "boxes": _boxes,
-    "polygons": _polygons,
-    "rooms": _rooms,
-    "racks": _racks,
-    "grid": _cut_out,
-}
-
-
-def _box(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
-    return np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]])
-
-
-def _turned(points: np.ndarray, angle: float) -> np.ndarray:
-    c, s = np.cos(angle), np.sin(angle)
-    return points @ np.array([[c, s], [-s, c]])
+def _shifted(scene: Scene, by: Float[np.ndarray, " 2"] | None) -> Scene:
+    if by is None:
+        return scene
+    x, y = float(by[0]), float(by[1])
+    if scene.grid is not None:
+        return Scene(grid=replace(scene.grid, origin=(scene.grid.origin[0] + x, scene.grid.origin[1] + y)))
+    x0, y0, x1, y1 = scene.extent
+    polygons = tuple(Polygon(polygon.outer + by) for polygon in scene.polygons)
+    return Scene((x0 + x, y0 + y, x1 + x, y1 + y), scene.discs + torch.tensor([x, y, 0.0], dtype=torch.float64), polygons)
 
 
 def _placed(rng: np.random.Generator, scene: Scene, fleet: Fleet, how: tuple[SamplingConfig, float]) -> Scenario | None:
     """Starts and goals for a fleet in a scene; None where there is no room."""
     config, margin = how
     needed = fleet.radius.numpy() + margin
-    start, goal = _places(rng, scene, needed, config.spare), _places(rng, scene, needed, config.spare)
+    spare = config.spare + config.spare_in_radii * float(fleet.radius.max())
+    ground = Ground(scene, needed, spare, Ways.of(scene, float(needed.max())) if config.around else None)
+    placement = _choice(rng, config.placements)
+    places = place_fleet(rng, ground, placement)
     for _ in range(ROUNDS):
-        if start is None or goal is None:
+        if places is None:
             return None
-        velocity = _velocities(rng, scene, start, (fleet, config, margin))
-        least = least_time(goal - start, velocity, fleet.v_max.numpy(), fleet.a_max.numpy()).max()
-        horizon = float(least * rng.uniform(*config.slack) + config.pause)
-        ends = (torch.from_numpy(start.copy()), torch.from_numpy(goal.copy()), torch.from_numpy(velocity))
-        scenario = Scenario(scene, fleet, *ends, torch.zeros_like(ends[0]), horizon, margin)
+        scenario = _timed(rng, fleet, (ground, config, margin), places)
         wrong = np.array([reason is not None for reason in scenario.check()])
         if not wrong.any():
             return scenario
-        start = _places(rng, scene, needed, config.spare, np.where(wrong[:, None], np.nan, start))
-        goal = _places(rng, scene, needed, config.spare, np.where(wrong[:, None], np.nan, goal))
+        places = _again(rng, ground, placement, places, wrong)
     return None
 
 
-def _places(
-    rng: np.random.Generator, scene: Scene, needed: np.ndarray, spare: float, kept: Float[np.ndarray, "N 2"] | None = None
-) -> Float[np.ndarray, "N 2"] | None:
-    """A free place for every robot, apart from each other; those of `kept` that are not NaN stay."""
-    place = np.full((len(needed), 2), np.nan) if kept is None else kept.copy()
-    low, high = np.array(scene.extent).reshape(2, 2)
-    drawn = rng.uniform(low, high, (DRAWS, 2))
-    clearance = _clearance(scene, drawn, float(needed.max()) + spare + 1.0)
-    waiting = [int(k) for k in np.argsort(-needed) if np.isnan(place[k, 0])]
-    for candidate, room in zip(drawn, clearance, strict=True):
-        if not waiting:
-            break
-        robot = waiting[0]
-        away = np.hypot(*(place - candidate).T) - needed - needed[robot]
-        if room >= needed[robot] + spare and not (away < spare).any():
-            place[robot] = candidate
-            waiting.pop(0)
-    return None if waiting else place
+def _again(
+    rng: np.random.Generator, ground: Ground, placement: Placement, places: tuple[np.ndarray, np.ndarray], wrong: np.ndarray
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The same with those robots that are wrong, or for arranged fleets all of them, placed anew."""
+    if placement != "scattered":
+        return place_fleet(rng, ground, placement)
+    start, goal = (scatter(rng, ground, np.where(wrong[:, None], np.nan, place)) for place in places)
+    return None if start is None or goal is None else (start, goal)
 
 
-def _clearance(scene: Scene, places: np.ndarray, reach: float) -> np.ndarray:
-    """Distances to obstacles and bounds, m."""
-    walls = np.array([bounds_distance(x, y, scene.world) for x, y in places])
-    return np.minimum(obstacle_distances(places, scene.world, reach)[0], walls)
+def _choice(rng: np.random.Generator, placements: Sequence[tuple[Placement, float]]) -> Placement:
+    if len(placements) == 1:
+        return placements[0][0]
+    weight = np.array([weight for _, weight in placements])
+    return placements[int(rng.choice(len(weight), p=weight / weight.sum()))][0]
 
 
-def _velocities(rng: np.random.Generator, scene: Scene, start: np.ndarray, how: tuple[Fleet, SamplingConfig, float]) -> np.ndarray:
+def _timed(
+    rng: np.random.Generator, fleet: Fleet, how: tuple[Ground, SamplingConfig, float], places: tuple[np.ndarray, np.ndarray]
+) -> Scenario:
+    """The scenario with velocities and a horizon."""
+    (ground, config, margin), (start, goal) = how, places
+    velocity = _velocities(rng, fleet, (ground, config), start)
+    v_max, a_max = fleet.v_max.numpy(), fleet.a_max.numpy()
+    way = goal - start
+    if ground.ways is not None:
+        straight, length = np.hypot(*way.T), ground.ways.length(start, goal)
+        way = way * np.where(np.isfinite(length), length / np.maximum(straight, 1e-9), 1.0)[:, None]
+    horizon = float(least_time(way, velocity, v_max, a_max).max() * rng.uniform(*config.slack) + config.pause)
+    if config.pause_in_steps[1] > 0:
+        width = np.stack([2.0 * ground.needed, np.zeros(len(fleet))], 1)
+        horizon += float(least_time(width, np.zeros_like(start), v_max, a_max).max() * rng.uniform(*config.pause_in_steps))
+    ends = (torch.from_numpy(start.copy()), torch.from_numpy(goal.copy()), torch.from_numpy(velocity))
+    return Scenario(ground.scene, fleet, *ends, torch.zeros_like(ends[0]), horizon, margin)
+
+
+def _velocities(rng: np.random.Generator, fleet: Fleet, how: tuple[Ground, SamplingConfig], start: np.ndarray) -> np.ndarray:
     """Velocities of moving starts, slow enough to stop within half of the room that is there, other robots counted."""
-    fleet, config, margin = how
-    needed = fleet.radius.numpy() + margin
+    ground, config = how
+    needed = ground.needed
     between = np.hypot(*(start[:, None] - start).transpose(2, 0, 1)) - needed[:, None] - needed
     np.fill_diagonal(between, np.inf)
-    room = np.minimum(_clearance(scene, start, 10.0) - needed, between.min(1) / 2)
+    room = np.minimum(clearance(start, ground.scene, 10.0) - needed, between.min(1) / 2)
     fastest = np.minimum(0.9 * fleet.v_max.numpy(), np.sqrt(fleet.a_max.numpy() * room))
-    speed = np.where(rng.random(len(start)) < config.moving, rng.uniform(0, fastest), 0.0)
+    share = config.moving if config.moving_fleets >= 1.0 or rng.random() < config.moving_fleets else 0.0
+    speed = np.where(rng.random(len(start)) < share, rng.uniform(0, fastest), 0.0)
     angle = rng.uniform(0, 2 * np.pi, len(start))
     return speed[:, None] * np.stack([np.cos(angle), np.sin(angle)], 1)
