@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Bool, Float
+from numba import njit
 
 from maps.sampling_ways import Ways, clearance
 from maps.scene import Scene
@@ -32,9 +33,7 @@ class Ground:
 
     def fits(self, robot: int, places: np.ndarray, room: np.ndarray, taken: np.ndarray) -> Bool[np.ndarray, " P"]:
         """At which places a robot has room; `taken` (N, 2) are the other robots' places, NaN where not placed yet."""
-        there = np.flatnonzero(~np.isnan(taken[:, 0]))
-        away = np.hypot(*(places[:, None] - taken[there]).transpose(2, 0, 1)) - self.needed[there] - self.needed[robot]
-        return (room >= self.needed[robot] + self.spare) & ~(away < self.spare).any(1)
+        return _fits(places, room, taken, self.needed, (robot, self.spare))
 
 
 def place_fleet(
@@ -154,3 +153,19 @@ def _across(rng: np.random.Generator, ground: Ground, quarter: np.ndarray) -> tu
         return low + np.clip(around, edge, np.maximum(1 - edge, edge)) * (high - low)
 
     return turned(start), turned(goal)
+
+
+@njit(cache=True, nogil=True)
+def _fits(places, room, taken, needed, which):
+    """At which places a robot has room and is apart from those taken; a comparison with NaN is false."""
+    robot, spare = which
+    fits = np.empty(places.shape[0], dtype=np.bool_)
+    for k in range(places.shape[0]):
+        fits[k] = room[k] >= needed[robot] + spare
+        for other in range(taken.shape[0]):
+            apart = needed[robot] + needed[other] + spare
+            dx, dy = places[k, 0] - taken[other, 0], places[k, 1] - taken[other, 1]
+            if dx * dx + dy * dy < apart * apart:
+                fits[k] = False
+                break
+    return fits
