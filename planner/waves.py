@@ -15,7 +15,7 @@ from maps.trajectory import TrajectoryBatch
 from planner.choose import Candidate, measure
 from planner.plan import Source
 from planner.proposals import control_count, perturbed_lines, straight_lines
-from planner.search import propose
+from planner.search import SearchOptions, propose
 from planner.task import Task
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import FilterResult, FilterStatus, SafetyFilter
@@ -47,11 +47,11 @@ def perturbed(task: Task, many: int) -> Float[Tensor, "M N n 2"]:
     return perturbed_lines(ScenarioBatch.stack([task.scenario]), count, many, [task.options.seed])[0]
 
 
-def searched(task: Task, many: int) -> Float[Tensor, "M N n 2"]:
+def searched(task: Task, many: int, options: SearchOptions | None = None) -> Float[Tensor, "M N n 2"]:
     """Curves near timed paths found by search."""
     count = control_count(task.scenario, task.horizon)
     lines = ScenarioBatch.stack([task.scenario]).minimum_jerk(count)
-    paths = propose(task.scenario, task.horizon, 4 * count, task.options.seed, many)
+    paths = propose(task.scenario, task.horizon, 4 * count, task.options.seed, many, options)
     if not paths:
         return lines.new_zeros(0, *lines.shape[1:])
     position = torch.as_tensor(np.stack([path.position for path in paths]))

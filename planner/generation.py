@@ -1,0 +1,81 @@
+"""The generator at work: what it is told of a task, and the joint trajectories that it draws."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from maps.scenario import Scenario
+from maps.trajectory import TrajectoryBatch
+from models.checkpoint import ModelIdentity, fill_module, load_weights, weights_folder
+from models.condition import Surveyed
+from models.dit import DiT, DiTConfig
+from models.generator import Generator, SamplingConfig
+from models.normalizer import Normalizer
+from models.path_frame import sample_times
+from models.surroundings import free_room
+from planner.proposals import control_count
+from planner.routes import routes
+from planner.task import Task
+
+RELEASED = "generator"  # name of the weights that come with the package
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A scenario as the generator sees it, with the routes that its trajectories start from."""
+
+    surveyed: Surveyed  # S = 1
+    routes: Float[Tensor, "N n 2"]  # m
+
+
+def survey(scenario: Scenario, horizon: float) -> Drawn:
+    """Finds each robot's route and looks at what stands beside it."""
+    fleet = scenario.fleet
+    ways = routes(scenario, horizon, control_count(scenario, horizon))
+    place = TrajectoryBatch(ways, torch.tensor(horizon, dtype=ways.dtype)).position(sample_times())
+    surveyed = Surveyed(
+        route=place[None],
+        room=free_room(scenario, place)[None],
+        radius=fleet.radius[None],
+        v_max=fleet.v_max[None],
+        a_max=fleet.a_max[None],
+        start_velocity=scenario.start_velocity[None],
+        horizon=torch.tensor([horizon], dtype=ways.dtype),
+        margin=torch.tensor([scenario.margin], dtype=ways.dtype),
+        mask=torch.ones(1, len(scenario), dtype=torch.bool),
+    )
+    return Drawn(surveyed, ways)
+
+
+class Proposer:
+    """Proposes what a generator draws."""
+
+    def __init__(self, generator: Generator, identity: ModelIdentity | None = None) -> None:
+        """`identity` tells plans which weights they come from."""
+        self.generator = generator
+        self.identity = identity
+
+    def __call__(self, task: Task, many: int) -> Float[Tensor, "M N n 2"]:
+        """Joint trajectories for one task; they depend on its scenario and seed alone."""
+        drawn = survey(task.scenario, task.horizon)
+        return self.generator.sample(drawn.surveyed, drawn.routes[None], many, [task.options.seed])[0]
+
+
+def load_generator(name: str = RELEASED, sampling: SamplingConfig | None = None) -> Proposer:
+    """The released generator.
+
+    Raises:
+        InvalidCheckpoint: its files are missing, damaged or foreign.
+    """
+    folder = weights_folder()
+    identity, config, tensors = load_weights(folder, name)
+    network = DiT(network_config(config["network"]), Normalizer.blank(config["network"]["modes"]))
+    fill_module(network, tensors, folder / f"{name}.safetensors")
+    return Proposer(Generator(network, sampling), identity)
+
+
+def network_config(entries: dict[str, object]) -> DiTConfig:
+    """The network's size as its checkpoint tells it."""
+    return replace(DiTConfig(), **entries)  # type: ignore[arg-type]
