@@ -8,11 +8,12 @@ from jaxtyping import Float
 
 from maps.curve import curve_basis
 from maps.scenario import Scenario
+from maps.scene import Scene
+from planner.homotopy import Signature, sample_rows, signature
 from planner.plan import Metrics, Source
 from safety_filter.verify import Certificate
 
 GAUSS = np.polynomial.legendre.leggauss(6)
-DIFFERENT_TURN = np.pi  # rad, difference of swept angles beyond which two robots pass each other on other sides
 
 
 @dataclass(frozen=True)
@@ -60,28 +61,42 @@ def best(candidates: list[Candidate]) -> Candidate:
     return min(candidates, key=lambda c: c.metrics.cost)
 
 
-def different(candidates: list[Candidate], most: int) -> list[Candidate]:
+def different(candidates: list[Candidate], most: int, scene: Scene) -> list[Candidate]:
     """The cheapest candidates, best first, no two of which are the same up to bending.
 
-    Two joint plans differ where some pair of robots turns around each other by an angle that differs by more than half
-    a turn: they pass on other sides.
+    Two joint plans differ where two robots, or a robot and an obstacle, turn around each other by an angle that differs by
+    more than half a turn: they pass on other sides.
+
+    Args:
+        candidates: plans of one scenario.
+        most: how many to return.
+        scene: the scenario's.
     """
     kept: list[Candidate] = []
-    turns: list[np.ndarray] = []
+    known: list[Signature] = []
     for candidate in sorted(candidates, key=lambda c: c.metrics.cost):
-        turn = swept_angles(candidate.control_points)
-        if all(np.abs(turn - other).max(initial=0.0) > DIFFERENT_TURN for other in turns):
-            kept.append(candidate)
-            turns.append(turn)
         if len(kept) == most:
             break
+        sides = signature(candidate.control_points, scene)
+        if all(sides.differs(other) for other in known):
+            kept.append(candidate)
+            known.append(sides)
     return kept
 
 
-def swept_angles(control_points: Float[np.ndarray, "N n 2"], samples: int = 200) -> Float[np.ndarray, " pairs"]:
-    """Angle by which each robot's bearing from each other turns over the whole plan, rad; one entry a pair."""
-    position = curve_basis(control_points.shape[1]).matrix(np.linspace(0.0, 1.0, samples)) @ control_points
-    first, second = np.triu_indices(len(position), 1)
-    between = position[second] - position[first]
-    angle = np.arctan2(between[..., 1], between[..., 0])
-    return (np.unwrap(angle, axis=1)[:, -1] - angle[:, 0]) if len(first) else np.zeros(0)
+def count_homotopies(candidates: list[Candidate], scene: Scene) -> int:
+    """How many of a scenario's plans are not the same up to bending, as `different` tells them apart."""
+    return len(different(candidates, len(candidates), scene))
+
+
+def mean_pairwise_distance(candidates: list[Candidate]) -> float:
+    """How far plans of one scenario are from each other, m: the mean over robots, time and every two plans; 0 for fewer than two."""
+    position = [sample_rows(c.control_points.shape[1]) @ c.control_points for c in candidates]
+    apart = [_mean_distance(one, other) for k, one in enumerate(position) for other in position[:k]]
+    return float(np.mean(apart)) if apart else 0.0
+
+
+def _mean_distance(one: Float[np.ndarray, "N T 2"], other: Float[np.ndarray, "N T 2"]) -> float:
+    """Mean over robots and time, by the trapezoidal rule, m."""
+    distance = np.linalg.norm(one - other, axis=-1)
+    return float(np.trapezoid(distance, axis=1).mean() / (distance.shape[1] - 1))

@@ -8,11 +8,10 @@ from functools import partial
 import torch
 
 from maps.scenario import Scenario
-from planner.choose import different
 from planner.horizon import shortest_horizon
 from planner.outcome import answer, blame
 from planner.plan import Plan, PlanOptions
-from planner.polish import PolishConfig, polish
+from planner.polish import PolishConfig, polish, returned
 from planner.task import Task
 from planner.waves import Propose, Wave, perturbed, run_wave, searched, straight
 from safety_filter.problem import FilterConfig
@@ -119,7 +118,7 @@ class Planner:
         ]
         for wave in waves:
             several = [t for t in tasks if t.found and t.options.alternatives > 1]
-            few = [t for t in several if len(different(t.found, t.options.alternatives)) < t.options.alternatives]
+            few = [t for t in several if len(returned(t)) < t.options.alternatives]
             run_wave(few, wave, self._filter, self._pool)
 
     def _partial(self, tasks: list[Task]) -> None:

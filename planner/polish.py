@@ -37,7 +37,8 @@ def polish(tasks: Sequence[Task], safety_filter: SafetyFilter, config: PolishCon
 
 def returned(task: Task) -> list[Candidate]:
     """The plans that a task's answer is made of, best first."""
-    return different(task.found, task.options.alternatives) if task.options.alternatives > 1 else [best(task.found)]
+    most = task.options.alternatives
+    return different(task.found, most, task.scenario.scene) if most > 1 else [best(task.found)]
 
 
 def _polish(task: Task, candidate: Candidate, safety_filter: SafetyFilter, config: PolishConfig) -> None:

@@ -8,7 +8,7 @@ from maps.curve import curve_basis
 from maps.fleet import Fleet
 from maps.scenario import Scenario
 from maps.scene import Scene
-from planner.choose import Candidate, best, different, measure, swept_angles
+from planner.choose import Candidate, best, count_homotopies, different, mean_pairwise_distance, measure
 from planner.plan import Metrics
 from planner.polish import smoothed
 from safety_filter.verify import certify
@@ -49,18 +49,35 @@ def candidate(points: np.ndarray, cost: float) -> Candidate:
     return Candidate(points, "straight", certify(points, 5.0, scenario_of(points, 5.0)), Metrics(1.0, 1.0, 0.0, 0.0, cost), 0)
 
 
-def test_sides_are_told_apart():
-    left, right = swept_angles(bent(0.5)), swept_angles(bent(-0.5))
-    assert left[0] == pytest.approx(-right[0])
-    assert abs(left[0]) == pytest.approx(np.pi, rel=1e-6)
-
-
 def test_different_keeps_the_cheapest_of_each_kind():
     plans = [candidate(bent(0.5), 2.0), candidate(bent(0.6), 1.0), candidate(bent(-0.5), 3.0)]
-    kept = different(plans, 5)
+    kept = different(plans, 5, Scene())
     assert [c.metrics.cost for c in kept] == [1.0, 3.0]
     assert best(plans).metrics.cost == 1.0
-    assert different(plans, 1) == kept[:1]
+    assert different(plans, 1, Scene()) == kept[:1]
+    assert count_homotopies(plans, Scene()) == 2
+
+
+def test_an_obstacle_in_between_makes_plans_different():
+    # both robots pass each other as before, but a pillar stands between the two bends
+    plans = [candidate(bent(0.5), 2.0), candidate(bent(1.5), 1.0), candidate(bent(0.6), 3.0)]
+    pillar = Scene(discs=torch.tensor([[2.0, 1.0, 0.1]], dtype=torch.float64))
+    assert [c.metrics.cost for c in different(plans, 5, pillar)] == [1.0, 2.0]
+    assert count_homotopies(plans, pillar) == 2
+    assert count_homotopies(plans, Scene()) == 1
+    assert count_homotopies([], pillar) == 0
+
+
+def test_mean_distance_of_plans():
+    plan = bent(0.5)
+    shifted = [candidate(plan + np.array([0.0, shift]), 1.0) for shift in (0.0, 1.0, 3.0)]
+    assert mean_pairwise_distance(shifted) == pytest.approx((1.0 + 3.0 + 2.0) / 3)
+    assert mean_pairwise_distance(shifted[:1]) == 0.0
+    # one of two robots drifts away evenly, up to 1 m: half a metre over time, a quarter over both robots
+    drift = np.zeros_like(plan)
+    u = np.linspace(0.0, 1.0, 50)
+    drift[0, :, 0] = np.linalg.lstsq(curve_basis(24).matrix(u), u)[0]
+    assert mean_pairwise_distance([candidate(plan, 1.0), candidate(plan + drift, 1.0)]) == pytest.approx(0.25)
 
 
 @pytest.mark.parametrize("pull", [1e-3, 1e-1, 10.0])

@@ -170,6 +170,13 @@ def test_alternatives_pass_on_other_sides(planner):
     assert (sides[0][0] - sides[0][1]) * (sides[1][0] - sides[1][1]) < 0
 
 
+def test_alternatives_pass_a_pillar_on_other_sides(planner):
+    pillar = Scene((-1.0, -3.0, 7.0, 3.0), discs=torch.tensor([[3.0, 0.1, 0.6]], dtype=torch.float64))
+    plan = planner.plan(fleet_of([[0.0, 0.0]], [[6.0, 0.0]], pillar), PlanOptions(alternatives=3))
+    middle = [robots[0].control_points[12, 1] for robots in (plan.robots, *(other.robots for other in plan.alternatives))]
+    assert sorted(np.sign(middle)) == [-1.0, 1.0]  # there is no third way that is worth going
+
+
 def test_shortest_horizon_is_close_to_the_bound(planner):
     # one robot on an open floor: full acceleration, top speed, full braking take 6 / 1.5 + 1.5 / 2 = 4.75 s
     plan = planner.plan(fleet_of([[0.0, 0.0]], [[6.0, 0.0]], horizon=None))
