@@ -7,7 +7,9 @@
     |   |-- InvalidScenario        a start, goal, horizon or moving obstacle
     |   |-- InvalidMapFile         a map file that cannot be read
     |   `-- LimitExceeded          more than a cap allows
-    `-- UnknownMap                 no map of that id
+    |-- UnknownMap                 no map of that id
+    |-- InvalidCheckpoint          stored weights that are not what they should be
+    `-- DivergedTraining           a loss that is no number any more
 
 An outcome of planning (a goal that cannot be reached, a plan not found) is no exception: it is a
 `maps.reason.Reason` in the plan.
@@ -89,3 +91,31 @@ class UnknownMap(PlanningError, LookupError):
     def __init__(self, map_id: str) -> None:
         super().__init__(f"no map has the id {map_id!r}")
         self.map_id = map_id
+
+
+class InvalidCheckpoint(PlanningError, ValueError):
+    """Stored weights that are missing, damaged or made for something else.
+
+    Args:
+        message: what is wrong, in a sentence; `file` is put before it.
+        file: the file or folder that is at fault.
+        value: what was found, where it is a number or a short text.
+        limit: what should be there, where it is a number or a short text.
+    """
+
+    def __init__(self, message: str, *, file: str, value: int | float | str | None = None, limit: int | float | str | None = None) -> None:
+        super().__init__(f"{file}: {message}")
+        self.message = message
+        self.file = file
+        self.value = value
+        self.limit = limit
+
+
+class DivergedTraining(PlanningError, ArithmeticError):
+    """A loss or its gradient is not finite; `step` counts from 1, `state` is the last good state, if there is one."""
+
+    def __init__(self, step: int, state: str | None) -> None:
+        kept = f"the last good state is {state}" if state else "no state was stored before"
+        super().__init__(f"the loss or its gradient is not finite at step {step}; {kept}")
+        self.step = step
+        self.state = state
