@@ -13,6 +13,7 @@ from maps.curve import curve_basis
 
 if TYPE_CHECKING:
     from maps.reason import Reason
+    from models.checkpoint import ModelIdentity
     from planner.plan import JointPlan, Plan, RobotPlan, Timings
     from safety_filter.verify import Certificate, Violation
 
@@ -41,7 +42,7 @@ def plan_document(plan: Plan, config: AnswerConfig) -> dict[str, Any]:
         "status": plan.status.value,
         "horizon_s": plan.horizon,
         "seed": plan.seed,
-        "model": None,
+        "model": None if plan.model is None else model_document(plan.model),
         "robots": robots,
         "certificate": certificate_document(plan.certificate),
         "metrics": None if plan.metrics is None else asdict(plan.metrics),
@@ -69,6 +70,11 @@ def _joint_document(joint: JointPlan, writer: _CurveWriter) -> dict[str, Any]:
         "certificate": certificate_document(joint.certificate),
         "metrics": asdict(joint.metrics),
     }
+
+
+def model_document(model: ModelIdentity) -> dict[str, str]:
+    """The wire form of which weights were used."""
+    return {"name": model.name, "version": model.version, "sha256": model.sha256}
 
 
 def certificate_document(certificate: Certificate | None) -> dict[str, Any] | None:

@@ -29,6 +29,7 @@ def answer(task: Task) -> Plan:
         Diagnostics(task.proposed, len(task.found), chosen.rounds),
         task.timings(),
         _warnings(task),
+        task.model,
     )
 
 
@@ -62,6 +63,7 @@ def _failed(task: Task) -> Plan:
         diagnostics=Diagnostics(task.proposed, 0, task.rounds),
         timings=task.timings(),
         warnings=_warnings(task),
+        model=task.model,
     )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from maps.reason import Reason
+from models.checkpoint import ModelIdentity
 from safety_filter.verify import Certificate
 
 Source = Literal["flow", "search", "straight"]
@@ -98,3 +99,4 @@ class Plan:
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
     timings: Timings = field(default_factory=Timings)
     warnings: tuple[str, ...] = ()
+    model: ModelIdentity | None = None  # weights that proposals were drawn from; None: no weights were used

@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from maps.reason import Reason, ReasonCode
 from maps.scenario import MovingObstacle, Scenario
+from models.checkpoint import ModelIdentity
 from planner.choose import Candidate
 from planner.plan import PlanOptions, Source, Timings
 
@@ -40,6 +41,7 @@ class Task:
     began: float = field(default_factory=time.perf_counter)
     late: bool = False  # the deadline cut something short
     warnings: list[str] = field(default_factory=list)
+    model: ModelIdentity | None = None  # weights that proposals were drawn from; None: none so far
 
     @classmethod
     def begin(cls, scenario: Scenario, options: PlanOptions) -> "Task":
