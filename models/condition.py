@@ -140,13 +140,16 @@ def room_aside(room: Float[Tensor, "S N Q A"], left: Float[Tensor, "S M N Q"]) -
 class RobotEncoder(nn.Module):
     """Each robot on its own, and the free room along its route, as a token."""
 
-    def __init__(self, width: int, knots: int = 17) -> None:
-        """`width` of the token."""
+    def __init__(self, width: int, knots: int = 17, sees_walls: bool = True) -> None:
+        """`width` of the token; without `sees_walls` the free room is left out."""
         super().__init__()
         self.own = nn.Linear(ROBOT_FEATURES, width)
-        self.map = nn.Linear(knots * len(ASIDE), width)
+        self.map = nn.Linear(knots * len(ASIDE), width) if sees_walls else None
         self.mix = nn.Sequential(nn.SiLU(), nn.Linear(width, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, condition: Condition) -> Float[Tensor, "S N d"]:
         """Tokens, the same whatever the order of robots and obstacles."""
-        return self.mix(self.own(condition.robot) + self.map(condition.room.flatten(-2) / 3.0))
+        token = self.own(condition.robot)
+        if self.map is not None:
+            token = token + self.map(condition.room.flatten(-2) / 3.0)
+        return self.mix(token)

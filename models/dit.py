@@ -46,7 +46,7 @@ class DiT(nn.Module):
         self.config = config
         self.normalizer = normalizer
         width, hidden = config.width, config.width // 2
-        self.robot = RobotEncoder(width)
+        self.robot = RobotEncoder(width, sees_walls=config.map_encoder)
         self.state = nn.Linear(2 * config.modes, width)
         self.walls = nn.Linear(KNOT_COUNT, width)
         self.pair_static = nn.Linear(PAIR_FEATURES, hidden)
@@ -64,6 +64,8 @@ class DiT(nn.Module):
         token = self.robot(condition)
         weight = condition.mask.to(token.dtype)[..., None]
         pooled = (token * weight).sum(1) / weight.sum(1)
+        if not self.config.attention:
+            pooled = torch.zeros_like(pooled)  # it would tell robots of each other
         scene = self.scene(torch.cat([pooled, condition.fleet], dim=-1))
         return Encoded(token[:, None], self.pair_static(condition.pair)[:, None], scene[:, None])
 
