@@ -1,4 +1,4 @@
-"""The command line: flowfleet serve, plan, check, render, convert, version.
+"""The command line: flowfleet serve, plan, check, render, convert, version; those of `api.train_cli` join them.
 
 Whatever takes time to import is imported by the command that needs it, so that --help answers at once.
 """
@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from api.train_cli import app as training
+
 NOT_ALL = 3  # exit code: some lines were not planned, or not safe
 FATAL = 1  # exit code: nothing could be done
 
@@ -23,6 +25,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+app.add_typer(training)
 
 Source = Annotated[Path, typer.Argument(metavar="IN", help="one request a line")]
 
