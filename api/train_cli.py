@@ -118,6 +118,7 @@ def generator(
     from_weights: Annotated[Path | None, typer.Option(metavar="FOLDER", help="a new run from released weights")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="at its highest [default: 0.001]")] = None,
     robots_per_batch: Annotated[int | None, typer.Option(min=1, help="over all scenes of a batch [default: 384]")] = None,
+    scenes_per_batch: Annotated[int | None, typer.Option(min=1, help="at most [default: 64]")] = None,
     width: Annotated[int | None, typer.Option(min=4, help="of a robot's token [default: 128]")] = None,
     layers: Annotated[int | None, typer.Option(min=1, help="of the network [default: 4]")] = None,
     no_flow: Annotated[bool, typer.Option("--no-flow", help="plain regression, for comparison")] = False,
@@ -132,6 +133,7 @@ def generator(
     """Trains the generator on experts; exit code 0: done, 3: stopped by a signal, its state stored, 1: nothing could be done."""
     loop = {"learning_rate": learning_rate, "seed": seed, "device": device, "bf16": bf16, "compile": compiled}
     network = {"width": width, "layers": layers, "map_encoder": not no_map_encoder, "attention": not no_attention}
+    batch = {"robots": robots_per_batch, "scenes": scenes_per_batch}
     with _in_one_line():
         import torch
 
@@ -142,7 +144,7 @@ def generator(
         loop |= _length(minutes, steps) | {"resume": _resumed(folder, resume, resume_from), "evaluate_every": Every(minutes=evaluate_every)}
         if from_weights is not None:
             _refuse_sizes(network)
-        parts = {"loop": loop, "network": network, "loss": {"flow": not no_flow}, "batch": {"robots": robots_per_batch}}
+        parts = {"loop": loop, "network": network, "loss": {"flow": not no_flow}, "batch": batch}
         whole = {"validation": _validation(validation), "weights": from_weights, "version": version}
         _train(experts, folder, parts, whole)
 
