@@ -55,7 +55,7 @@ def make_dataset(folder: Path, config: DatasetConfig, workers: int = 2) -> dict:
         The manifest.
 
     Raises:
-        InvalidScenario: the folder holds a data set made with another configuration.
+        InvalidScenario: the folder holds a data set made with another configuration, or no scenario of some shard has a plan.
     """
     folder.mkdir(parents=True, exist_ok=True)
     manifest = _manifest(config)
@@ -108,6 +108,8 @@ def _make_shard(folder: Path, k: int, config: DatasetConfig) -> dict[str, float]
         plans = find_experts(scenario, seed, safety_filter, config.experts)
         if plans:
             entries.append(describe(scenario, plans))
+    if not entries:
+        raise InvalidScenario(f"none of the {asked} scenarios of shard {k} has a plan; ask for larger shards")
     whole = {name: np.concatenate([entry[name] for entry in entries]) for name in entries[0]}
     path = shard_path(folder, k)
     partial = path.with_suffix(f".{os.getpid()}.partial")
