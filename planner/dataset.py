@@ -84,7 +84,7 @@ def shards(folder: Path) -> list[Path]:
 
 def training_scenarios(config: DatasetConfig, k: int) -> Iterator[tuple[int, Scenario]]:
     """The scenarios of shard k, each with the seed of its experts."""
-    families = [f for f in FAMILIES if f not in config.held_out]
+    families: list[Family] = [f for f in FAMILIES if f not in config.held_out]
     low, high = np.log(config.robots[0]), np.log(config.robots[1] + 1)
     for row in range(config.shard):
         rng = np.random.default_rng([config.seed, k, row])
