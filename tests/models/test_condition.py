@@ -133,6 +133,16 @@ def test_robots_side_by_side_see_each_other_on_their_sides():
     assert torch.allclose(near[:, :, 5], torch.tensor([[1.0, 0.5], [0.5, 1.0]]), atol=1e-5)
 
 
+def test_each_robot_sees_the_others_in_its_own_frame():
+    # the first looks east and has the second three sums of radii to the north; the second looks north
+    place = torch.tensor([[0.0, 0.0], [0.0, 9.0]])[None, None, :, None].expand(1, 1, 2, 17, 2)
+    heading = torch.tensor([[1.0, 0.0], [0.0, 1.0]])[None, :, None].expand(1, 2, 17, 2)
+    forward, left, near = pair_features(place, heading, torch.tensor([[1.0, 2.0]]))[0, 0].split(OF_PAIRS, -1)
+    assert torch.allclose(forward[..., 0], torch.tensor([[0.0, 0.0], [-0.75, 0.0]]), atol=1e-6)
+    assert torch.allclose(left[..., 0], torch.tensor([[0.0, 0.75], [0.0, 0.0]]), atol=1e-6)
+    assert torch.allclose(near[..., 0], torch.tensor([[1.0, 0.1], [0.1, 1.0]]), atol=1e-6)
+
+
 def test_pair_features_fade_with_distance():
     place = torch.zeros(1, 1, 2, 17, 2)
     place[0, 0, 1, :, 0] = torch.logspace(0.0, 6.0, 17)

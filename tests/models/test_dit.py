@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from models.condition import Surveyed, condition_on
 from models.dit import DiT
@@ -105,6 +105,40 @@ def test_every_input_is_seen(fleet, network):
     assert float((answer(net, surveyed, state, TIMES + 0.1) - before).abs().min(-1).values.max()) > 1e-3
     state[:, :, 2] += 1.0
     assert float((answer(net, surveyed, state) - before).abs().amax((0, 1, 3, 4)).min()) > 1e-4
+
+
+def silent(*layers: nn.Linear | None) -> None:
+    with torch.no_grad():
+        for layer in layers:
+            if layer is not None:
+                layer.weight.zero_()
+
+
+def test_walls_are_looked_at_where_the_flow_is(fleet, network):
+    surveyed, net = fleet(13, 3), network()
+    silent(net.robot.map)  # which sees all of them, wherever the flow is
+    state = torch.zeros(1, 3, 3, net.config.modes, 2)
+    at_knots = net.normalizer.decode_at_knots(state + torch.tensor([0.0, 1.0]))[0, 0, 0, :, 1]
+    state[..., 1] = 3.9 * at_knots[8].sign() / float(at_knots.abs().max())  # to the left at half time, up to 3.9 radii
+    effect = []
+    for aside in range(5):
+        room = surveyed.room.clone()
+        room[:, :, 8, aside] += 2.0
+        effect.append(float((answer(net, replace(surveyed, room=room), state) - answer(net, surveyed, state)).abs().max()))
+    assert effect[:2] == [0.0, 0.0]
+    assert max(effect[2:]) > 1e-3
+
+
+def test_robots_meet_where_the_flow_is(fleet, network):
+    # on parallel ways, all moved aside by as many metres, whatever their radii: they meet as before
+    net, surveyed = network(), fleet(14, 4)
+    ways = surveyed.route[:, :, :1] + torch.linspace(0.0, 6.0, 97, dtype=torch.float64)[:, None] * torch.tensor([0.6, 0.8])
+    surveyed = replace(surveyed, route=ways)
+    silent(net.state, net.walls)
+    moved = torch.ones(1, 3, 4, net.config.modes, 2) / surveyed.radius.float()[..., None, None]
+    before = answer(net, surveyed, torch.zeros_like(moved))
+    assert torch.allclose(answer(net, surveyed, moved), before, atol=1e-5)
+    assert not torch.allclose(answer(net, surveyed, torch.ones_like(moved)), before, atol=1e-3)
 
 
 def test_without_attention_robots_are_blind_to_each_other(fleet, network, small):

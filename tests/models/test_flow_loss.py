@@ -105,6 +105,20 @@ def test_draws_come_from_the_generator_alone(fleet, network):
     assert first != other
 
 
+def test_noise_is_in_spreads_of_the_training_data(fleet, network):
+    # of a network that looks at nothing else, data twice as wide lose four times as much
+    net, batch = network(), single(fleet(10, 4))
+    with torch.no_grad():
+        for layer in (net.walls, net.pair_moving):
+            layer.weight.zero_()
+    path = net.normalizer.decode(random_ends(net, 1, 4))
+    narrow, quiet = (told(net, batch, path, 0, replace(EVEN, noise=noise))["total"] for noise in (1.0, 0.2))
+    net.normalizer.scale *= 2.0
+    wide = told(net, batch, 2.0 * path, 0, EVEN)["total"]
+    assert wide == pytest.approx(4.0 * narrow, rel=1e-4)
+    assert abs(quiet - narrow) > 1e-3
+
+
 def test_many_draws_are_the_mean_of_single_ones(fleet, network):
     net, batch = network(), single(fleet(7, 4))
     path = net.normalizer.decode(random_ends(net, 1, 4))

@@ -106,6 +106,20 @@ def test_offsets_are_forward_and_left_of_the_route_in_radii(fleet, network):
     assert torch.allclose(found.mean(-2), known.mean(-2), atol=0.005)
 
 
+def test_noise_and_answers_are_in_spreads_of_the_training_data(fleet, network):
+    # of a network that looks at nothing else, data twice as wide make offsets twice as wide
+    surveyed, control = routed(fleet(10, 3))
+    net = network()
+    with torch.no_grad():
+        for layer in (net.walls, net.pair_moving):
+            layer.weight.zero_()
+        narrow = Generator(net, CONFIG).sample(surveyed, control, 3, [6]) - control[:, None]
+        net.normalizer.scale *= 2.0
+        wide = Generator(net, CONFIG).sample(surveyed, control, 3, [6]) - control[:, None]
+    assert torch.allclose(wide, 2.0 * narrow, atol=1e-4)
+    assert float(narrow.abs().max()) > 0.05
+
+
 @pytest.mark.parametrize(("angle", "scale", "pace"), [(0.9, 1.0, 1.0), (-2.3, 25.0, 1.0), (math.pi, 0.02, 4.0)])
 def test_what_is_drawn_turns_moves_and_grows_with_the_world(fleet, network, angle: float, scale: float, pace: float):
     s, control = routed(fleet(9, 5))
