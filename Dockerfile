@@ -12,7 +12,7 @@ ENV PATH=/opt/flowfleet/bin:$PATH
 # the dependencies change more rarely than the code: a layer of their own
 COPY constraints.txt pyproject.toml ./
 RUN pip install --constraint constraints.txt --no-deps ${TORCH_INDEX:+--extra-index-url ${TORCH_INDEX}} torch \
- && python -c "import tomllib; print('\n'.join(tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies']))" > requirements.txt \
+ && python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print('\n'.join(p['dependencies'] + p['optional-dependencies']['fast']))" > requirements.txt \
  && pip install --constraint constraints.txt --requirement requirements.txt hatchling
 COPY README.md LICENSE ./
 COPY maps maps

@@ -57,6 +57,7 @@ def dataset(
     scenarios: Annotated[int, typer.Option(min=1, help="how many, rounded up to whole shards")] = 20_000,
     seed: Seed = 1,
     robots: Annotated[str, typer.Option(metavar="LEAST-MOST", help="of a fleet, small ones more often")] = "1-32",
+    scenes: Annotated[Literal["broad", "floors"], typer.Option(help="all sizes, or floors of 10 m")] = "broad",
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
     held_out: Annotated[str, typer.Option(help="families of scenes that are left out, with commas between")] = "polygons",
     shard: Annotated[int, typer.Option(min=1, help="scenarios of a shard")] = 64,
@@ -68,9 +69,9 @@ def dataset(
         if sheet is not None:
             _draw_sheet(folder, sheet, count, seed)
             return
-        from planner.dataset import DatasetConfig, make_dataset, shards
+        from planner.dataset import SCENES, DatasetConfig, make_dataset, shards
 
-        config = DatasetConfig(seed, scenarios, shard, _robots(robots), _families(held_out))
+        config = DatasetConfig(seed, scenarios, shard, _robots(robots), _families(held_out), SCENES[scenes])
         make_dataset(folder, config, workers)
         typer.echo(f"{folder} has {len(shards(folder))} shards", err=True)
 
@@ -106,7 +107,7 @@ def _families(text: str) -> tuple[Family, ...]:
 
 @train_app.command()
 def generator(
-    experts: Annotated[Path, typer.Argument(metavar="DATA", help="folder of shards, from `flowfleet dataset`")],
+    experts: Annotated[Path, typer.Argument(metavar="DATA", help="folder of shards, or of folders of shards, from `flowfleet dataset`")],
     folder: Annotated[Path, typer.Argument(metavar="OUT", help="folder of the run: logs, states and the weights")],
     minutes: Annotated[float | None, typer.Option(min=0.01, help="how long to train; give this, --steps or both")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="how many updates")] = None,

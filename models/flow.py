@@ -32,7 +32,9 @@ def interpolate(noise: Tensor, target: Tensor, t: Float[Tensor, "S M"]) -> Tenso
 
 
 def integrate(end: End, state: Float[Tensor, "S M *rest"], steps: int) -> Float[Tensor, "S M *rest"]:
-    """Carries states from t = 0 to 1 by midpoint steps, two calls of the network each."""
+    """Carries states from t = 0 to 1 by midpoint steps, two calls of the network each; no steps: one call, to the expected end."""
+    if steps == 0:
+        return end(state, state.new_zeros(state.shape[:2]))
     width = 1.0 / steps
     for k in range(steps):
         t = state.new_full(state.shape[:2], k * width)

@@ -11,6 +11,7 @@ from maps.curve import fit_control_points
 from models.condition import Surveyed, condition_on
 from models.dit import DiT
 from models.flow import integrate
+from models.openvino_network import OpenVINONetwork
 from models.path_frame import headings, rotate_out_of
 
 
@@ -18,16 +19,16 @@ from models.path_frame import headings, rotate_out_of
 class SamplingConfig:
     """How the flow is followed."""
 
-    steps: int = 2  # midpoint steps, two calls of the network each
+    steps: int = 1  # midpoint steps, two calls of the network each; 0: one call, to the expected end
     temperature: float = 0.7  # of the noise that the flow starts from
 
 
 class Generator:
     """Draws joint trajectories from a trained network; float32, no gradients."""
 
-    def __init__(self, network: DiT, config: SamplingConfig | None = None) -> None:
-        """`network` is used as it is; put it on the device first."""
-        self.network = network.eval()
+    def __init__(self, network: DiT | OpenVINONetwork, config: SamplingConfig | None = None) -> None:
+        """`network` is used as it is; put it on the device and into evaluation mode first."""
+        self.network = network
         self.config = config or SamplingConfig()
 
     @torch.inference_mode()

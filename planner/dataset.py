@@ -3,8 +3,9 @@
 import json
 import os
 import platform
+import signal
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -26,6 +27,10 @@ from planner.proposals import control_count
 from planner.routes import routes
 from safety_filter.solver import SafetyFilter
 
+SCENES = {
+    "broad": TRAINING,  # every size of robot and workspace, tight to generous horizons
+    "floors": SamplingConfig(slack=(1.3, 2.5), moving=0.1),  # 10 m floors, the robots 30 to 70 radii apart from side to side
+}
 FORMAT = 1
 MANIFEST = "manifest.json"
 
@@ -65,11 +70,20 @@ def make_dataset(folder: Path, config: DatasetConfig, workers: int = 2) -> dict:
     context = get_context("spawn")
     with ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker) as pool:
         jobs = [pool.submit(_make_shard, folder, k, config) for k in missing]
-        with tqdm(total=count * config.shard, initial=(count - len(missing)) * config.shard, unit="scenario") as bar:
-            for job in as_completed(jobs):
-                bar.set_postfix(job.result())
-                bar.update(config.shard)
+        try:
+            _follow(jobs, count, config.shard)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # the shards under way are finished, no other is begun
+            raise
     return manifest
+
+
+def _follow(jobs: list[Future], count: int, shard: int) -> None:
+    """Waits for shards, with a progress bar."""
+    with tqdm(total=count * shard, initial=(count - len(jobs)) * shard, unit="scenario") as bar:
+        for job in as_completed(jobs):
+            bar.set_postfix(job.result())
+            bar.update(shard)
 
 
 def shard_path(folder: Path, k: int) -> Path:
@@ -78,8 +92,8 @@ def shard_path(folder: Path, k: int) -> Path:
 
 
 def shards(folder: Path) -> list[Path]:
-    """The shards that are there, in order."""
-    return sorted(folder.glob("shard-*.npz"))
+    """The shards in a folder and the folders below it, in order: several data sets side by side are one."""
+    return sorted(folder.rglob("shard-*.npz"))
 
 
 def training_scenarios(config: DatasetConfig, k: int) -> Iterator[tuple[int, Scenario]]:
@@ -97,6 +111,8 @@ def training_scenarios(config: DatasetConfig, k: int) -> Iterator[tuple[int, Sce
 
 
 def _start_worker() -> None:
+    """One thread a process; an interrupt is for the process that hands out the work."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

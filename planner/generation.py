@@ -13,6 +13,7 @@ from models.condition import Surveyed
 from models.dit import DiT, DiTConfig
 from models.generator import Generator, SamplingConfig
 from models.normalizer import Normalizer
+from models.openvino_network import OpenVINONetwork, available
 from models.path_frame import sample_times
 from models.surroundings import free_room
 from planner.proposals import control_count
@@ -63,8 +64,13 @@ class Proposer:
         return self.generator.sample(drawn.surveyed, drawn.routes[None], many, [task.options.seed])[0]
 
 
-def load_generator(name: str = RELEASED, sampling: SamplingConfig | None = None) -> Proposer:
-    """The released generator.
+def load_generator(name: str = RELEASED, sampling: SamplingConfig | None = None, streams: int = 2) -> Proposer:
+    """The released generator, run by OpenVINO where that is installed, else by torch.
+
+    Args:
+        name: of the weights.
+        sampling: how the flow is followed.
+        streams: calls of the network that may run at once.
 
     Raises:
         InvalidCheckpoint: its files are missing, damaged or foreign.
@@ -73,7 +79,7 @@ def load_generator(name: str = RELEASED, sampling: SamplingConfig | None = None)
     identity, config, tensors = load_weights(folder, name)
     network = DiT(network_config(config["network"]), Normalizer.blank(config["network"]["modes"]))
     fill_module(network, tensors, folder / f"{name}.safetensors")
-    return Proposer(Generator(network, sampling), identity)
+    return Proposer(Generator(OpenVINONetwork(network, streams) if available() else network.eval(), sampling), identity)
 
 
 def network_config(entries: dict[str, object]) -> DiTConfig:

@@ -6,11 +6,14 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from maps.scenario import Scenario
+from planner.generation import Proposer
 from planner.horizon import shortest_horizon
 from planner.outcome import answer, blame
-from planner.plan import Plan, PlanOptions
+from planner.plan import Plan, PlanOptions, Source
 from planner.polish import PolishConfig, polish, returned
 from planner.task import Task
 from planner.waves import Propose, Wave, perturbed, run_wave, searched, straight
@@ -26,6 +29,7 @@ class PlannerConfig:
     bent: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.2))  # for perturbed lines: less soft, so that bends count
     paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths: walls hold at once
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
+    flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=2.0, wall_penalty=8.0))  # for what the generator draws
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
     leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
@@ -35,9 +39,10 @@ class PlannerConfig:
 class Planner:
     """Plans fleets, one scenario or many at a time; one object serves one thread."""
 
-    def __init__(self, config: PlannerConfig | None = None) -> None:
-        """Starts the worker threads; plans nothing yet."""
+    def __init__(self, config: PlannerConfig | None = None, proposer: Proposer | None = None) -> None:
+        """Starts the worker threads; plans nothing yet. Without a proposer there is no source "flow"."""
         self.config = config or PlannerConfig()
+        self.proposer = proposer
         self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="planner") if self.config.threads > 1 else None
         self._filter = SafetyFilter(pool=self._pool)
 
@@ -81,25 +86,33 @@ class Planner:
 
     def _waves(self, tasks: list[Task]) -> list[Wave]:
         """What is tried, in turn, until a task has a certified plan."""
+        flow = [Wave("flow", "generate", self._ahead(tasks, "flow", self._drawn), self.config.flow)] if self.proposer else []
+        first = partial(searched, many=self.config.searches[0])
         return [
             Wave("straight", "generate", straight, self.config.lines),
-            Wave("search", "search", self._first_search(tasks), self.config.paths),
+            *flow,
+            Wave("search", "search", first if flow else self._ahead(tasks, "search", first), self.config.paths),
             Wave("search", "search", partial(searched, many=self.config.searches[1]), self.config.stiff),
             Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
         ]
 
-    def _first_search(self, tasks: list[Task]) -> Propose:
-        """The first search; for a lone task among long walls it runs beside the straight lines, on the core that would idle.
+    def _drawn(self, task: Task) -> Float[Tensor, "M N n 2"]:
+        """What the generator draws for a task."""
+        if self.proposer is None:
+            raise ValueError("a planner without a generator draws nothing")
+        return self.proposer(task, task.options.candidates)
+
+    def _ahead(self, tasks: list[Task], source: Source, propose: Propose) -> Propose:
+        """Proposals of a lone task among long walls are made beside its straight lines, on the core that would idle.
 
         Straight lines seldom pass polygons and grids. What is found is used only where they fail: no plan depends on this.
         """
-        few = self.config.searches[0]
         lone = tasks[0] if len(tasks) == 1 else None
-        if self._pool is None or lone is None or not (lone.allows("search") and lone.allows("straight")):
-            return partial(searched, many=few)
+        if self._pool is None or lone is None or not (lone.allows(source) and lone.allows("straight")):
+            return propose
         if not lone.scenario.scene.polygons and lone.scenario.scene.grid is None:
-            return partial(searched, many=few)
-        ahead = self._pool.submit(searched, lone, few)
+            return propose
+        ahead = self._pool.submit(propose, lone)
         return lambda _: ahead.result()
 
     def _solve(self, tasks: list[Task]) -> None:
@@ -108,18 +121,27 @@ class Planner:
             left = [task for task in tasks if not task.found]
             if not left:
                 return
-            run_wave(left, wave, self._filter, self._pool)
+            self._run(left, wave)
+
+    def _run(self, tasks: list[Task], wave: Wave) -> None:
+        """Runs a wave; plans that the generator had a part in name its weights."""
+        run_wave(tasks, wave, self._filter, self._pool)
+        if wave.source == "flow" and self.proposer is not None:
+            for task in tasks:
+                task.model = self.proposer.identity if task.allows("flow") else task.model
 
     def _diversify(self, tasks: list[Task]) -> None:
         """Looks on for plans of another kind, for tasks that ask for several and have too few."""
+        flow = [Wave("flow", "generate", self._drawn, self.config.flow)] if self.proposer else []
         waves = [
+            *flow,
             Wave("straight", "generate", lambda task: perturbed(task, task.options.candidates), self.config.bent),
             Wave("search", "search", lambda task: searched(task, task.options.candidates), self.config.paths),
         ]
         for wave in waves:
             several = [t for t in tasks if t.found and t.options.alternatives > 1]
             few = [t for t in several if len(returned(t)) < t.options.alternatives]
-            run_wave(few, wave, self._filter, self._pool)
+            self._run(few, wave)
 
     def _partial(self, tasks: list[Task]) -> None:
         """Leaves out the robots that stand most in the way, where the request allows it, until the others can go."""
@@ -137,9 +159,9 @@ class Planner:
 
         torch.set_num_threads(1)
         for scenario in small_scenarios():
-            self.plan(scenario, PlanOptions(sources=("straight",)))
-            self.plan(scenario, PlanOptions(sources=("search",)))
+            for source in ("straight", "search", "flow"):
+                self.plan(scenario, PlanOptions(sources=(source,)))
 
     def replace(self, **changes: object) -> "Planner":
         """A planner with some settings changed."""
-        return Planner(replace(self.config, **changes))  # type: ignore[arg-type]
+        return Planner(replace(self.config, **changes), self.proposer)  # type: ignore[arg-type]

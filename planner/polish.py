@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
-from maps.curve import END_POINTS
+from maps.curve import DEGREE, END_POINTS, curve_basis
 from maps.scenario import Scenario
-from planner.choose import Candidate, best, different, speed_quadrature, squared_derivatives
+from planner.choose import Candidate, best, different, speed_quadrature
 from planner.task import Task
 from planner.waves import Wave, filter_proposals
+from safety_filter.banded import add_bands, add_gram, add_transpose, apply_rows, factorise, solve_lanes
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
 
@@ -71,17 +73,42 @@ def smoothed(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, hor
     Minimises a quadratic that lies on the cost from above: lengths enter as mean squared speeds over the present ones
     (iteratively reweighted least squares), plus `pull` times the mean squared distance to the plan in radii.
     """
-    count = control_points.shape[1]
-    rows, weights = speed_quadrature(count)
+    robots, count = control_points.shape[:2]
+    rows, first, weights = _speed_rows(count)
+    column = control_points.transpose(1, 2, 0).reshape(count, 2 * robots).copy()
     straight = float(np.linalg.norm(scenario.goal.numpy() - scenario.start.numpy(), axis=1).sum())
-    speed = np.linalg.norm(rows @ control_points, axis=-1)
-    slow = 0.05 * speed.mean(axis=1, keepdims=True) + 1e-9
-    scaled = (weights / np.maximum(speed, slow) / max(straight, 1e-6))[:, None, :]
-    length = (rows.T * scaled) @ rows
-    bend = squared_derivatives(count, 2) / (horizon**4 * len(control_points) * float(((scenario.fleet.a_max / 2) ** 2).mean()))
-    near = pull / (len(control_points) * scenario.fleet.radius.numpy()[:, None, None] ** 2) * squared_derivatives(count, 0)
+    bend = 1.0 / (horizon**4 * robots * float(((scenario.fleet.a_max / 2) ** 2).mean()))
+    near = pull / (robots * scenario.fleet.radius.numpy() ** 2)
+    velocity, step = np.empty((len(rows), 2 * robots)), np.zeros_like(column)
+    apply_rows(rows, first, column, velocity)
+    speed = np.hypot(velocity[:, :robots], velocity[:, robots:])
+    slow = 0.05 * speed.mean(axis=0) + 1e-9
+    weight = weights[:, None] / np.maximum(speed, slow) / max(straight, 1e-6)
+    everywhere = np.ones(len(rows), dtype=bool)
+    add_transpose(rows, first, velocity * np.tile(weight, 2), everywhere, 1.0, step)
+    add_bands(_gram_bands(count, 2), column, bend, step)
+    matrix = bend * _gram_bands(count, 2)[:, 5::-1, None] + _gram_bands(count, 0)[:, 5::-1, None] * near
+    add_gram(rows, first, weight, everywhere, 1.0, matrix)
+    factorise(matrix, END_POINTS, count - END_POINTS)
+    solve_lanes(matrix, step, END_POINTS, count - END_POINTS)
     free = slice(END_POINTS, count - END_POINTS)
-    pushed = (length + bend) @ control_points
-    out = control_points.copy()
-    out[:, free] -= np.linalg.solve((length + bend + near)[:, free, free], pushed[:, free])
-    return out
+    column[free] -= step[free]
+    return np.ascontiguousarray(column.reshape(count, 2, robots).transpose(2, 0, 1))
+
+
+@lru_cache(maxsize=64)
+def _speed_rows(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The six first derivatives that are not zero at each Gauss point (Q, 6), the first's index (Q,), and weights (Q,)."""
+    rows, weights = speed_quadrature(count)
+    first = np.repeat(np.arange(count - DEGREE), len(rows) // (count - DEGREE))
+    return np.take_along_axis(rows, first[:, None] + np.arange(DEGREE + 1), axis=1), first, weights
+
+
+@lru_cache(maxsize=64)
+def _gram_bands(count: int, order: int) -> Float[np.ndarray, "n 11"]:
+    """Bands of the integrals of squared derivatives by dimensionless time; entry [k, 5 + d] in column k + d."""
+    gram, bands = curve_basis(count).gram[order], np.zeros((count, 2 * DEGREE + 1))
+    for d in range(-DEGREE, DEGREE + 1):
+        k = np.arange(max(0, -d), min(count, count - d))
+        bands[k, DEGREE + d] = gram[k, k + d]
+    return bands

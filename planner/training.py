@@ -86,7 +86,7 @@ def _evaluation(config: ValidationConfig) -> Callable[[DiT], dict[str, float]]:
         began = perf_counter()
         on_cpu = DiT(network.config, Normalizer.blank(network.config.modes))
         on_cpu.load_state_dict(network.state_dict())
-        figures = judge_downstream(Proposer(Generator(on_cpu)), scenarios, config.candidates)
+        figures = judge_downstream(Proposer(Generator(on_cpu.eval())), scenarios, config.candidates)
         return figures | {"seconds": perf_counter() - began}
 
     return evaluate

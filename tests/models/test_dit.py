@@ -119,14 +119,16 @@ def test_walls_are_looked_at_where_the_flow_is(fleet, network):
     silent(net.robot.map)  # which sees all of them, wherever the flow is
     state = torch.zeros(1, 3, 3, net.config.modes, 2)
     at_knots = net.normalizer.decode_at_knots(state + torch.tensor([0.0, 1.0]))[0, 0, 0, :, 1]
-    state[..., 1] = 3.9 * at_knots[8].sign() / float(at_knots.abs().max())  # to the left at half time, up to 3.9 radii
+    knot = int(at_knots.abs().argmax())
+    state[..., 1] = 3.9 / at_knots[knot]  # 3.9 radii to the left at this knot
     effect = []
     for aside in range(5):
         room = surveyed.room.clone()
-        room[:, :, 8, aside] += 2.0
+        room[:, :, knot, aside] += 2.0
         effect.append(float((answer(net, replace(surveyed, room=room), state) - answer(net, surveyed, state)).abs().max()))
-    assert effect[:2] == [0.0, 0.0]
-    assert max(effect[2:]) > 1e-3
+    assert effect[:3] == [0.0, 0.0, 0.0]
+    assert 0.0 < effect[3] < 0.2 * effect[4]
+    assert effect[4] > 1e-3
 
 
 def test_robots_meet_where_the_flow_is(fleet, network):

@@ -80,6 +80,20 @@ def test_mean_distance_of_plans():
     assert mean_pairwise_distance([candidate(plan, 1.0), candidate(plan + drift, 1.0)]) == pytest.approx(0.25)
 
 
+@pytest.mark.parametrize("robots", [1, 2])
+def test_smoothing_leaves_its_input_alone(robots):
+    # a lone robot's transposed points are a view, which a copy made for contiguity alone would not part from the plan
+    points = np.ascontiguousarray(bent(0.5)[:robots])
+    before = points.copy()
+    ends = torch.from_numpy(points[:, 0]), torch.from_numpy(points[:, -1])
+    still = torch.zeros_like(ends[0])
+    ones = torch.ones(robots, dtype=torch.float64)
+    fleet = Fleet(tuple(f"r{k}" for k in range(robots)), 0.2 * ones, ones, ones)
+    after = smoothed(points, Scenario(Scene(), fleet, *ends, still, still, 5.0), 5.0, 0.1)
+    assert np.array_equal(points, before)
+    assert np.abs(after - before).max() > 1e-3
+
+
 @pytest.mark.parametrize("pull", [1e-3, 1e-1, 10.0])
 def test_smoothing_lowers_the_cost_and_keeps_the_ends(pull):
     # the quadratic that is minimised lies on the cost from above, so that its minimum cannot cost more

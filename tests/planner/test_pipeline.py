@@ -15,7 +15,7 @@ from maps.scenario import MovingObstacle, Scenario
 from maps.scene import Polygon, Scene
 from maps.world import obstacle_distances
 from planner.assembly import load_planner
-from planner.pipeline import Planner
+from planner.pipeline import Planner, PlannerConfig
 from planner.plan import Plan, PlanOptions, PlanStatus
 from safety_filter.verify import certify
 
@@ -105,7 +105,15 @@ def test_same_seed_same_plan_alone_or_in_company(planner):
 def test_sources_are_honoured(planner):
     scenario = fleet_of([[0.0, -2.0], [0.0, 2.0]], [[6.0, 2.0], [6.0, -2.0]], ROOMS, horizon=14.0)
     assert {robot.source for robot in planner.plan(scenario, PlanOptions(sources=("search",))).robots} == {"search"}
-    nothing = planner.plan(scenario, PlanOptions(sources=("flow",)))
+    drawn = planner.plan(scenario, PlanOptions(sources=("flow",)))
+    assert {robot.source for robot in drawn.robots} == {"flow"}
+    assert drawn.model == planner.proposer.identity
+    assert planner.plan(scenario, PlanOptions(sources=("search",))).model is None
+
+
+def test_without_a_generator_nothing_is_drawn():
+    scenario = fleet_of([[0.0, 0.0]], [[6.0, 0.0]], Scene(), horizon=10.0)
+    nothing = Planner(PlannerConfig(threads=1)).plan(scenario, PlanOptions(sources=("flow",)))
     assert nothing.status is PlanStatus.FAILED
     assert nothing.diagnostics.candidates == 0
 
