@@ -20,6 +20,7 @@ from planner.proposals import control_count
 from planner.routes import routes
 from planner.task import Task
 
+NEXT_DRAW = 0x1E3779B97F4A7C15  # between the seeds of a request's draws
 RELEASED = "generator"  # name of the weights that come with the package
 
 
@@ -58,10 +59,13 @@ class Proposer:
         self.generator = generator
         self.identity = identity
 
-    def __call__(self, task: Task, many: int) -> Float[Tensor, "M N n 2"]:
-        """Joint trajectories for one task; they depend on its scenario and seed alone."""
+    def __call__(self, task: Task, many: int, draw: int = 0) -> Float[Tensor, "M N n 2"]:
+        """Joint trajectories for one task; they depend on its scenario, its seed and the number of the draw alone."""
+        if many == 0:
+            return torch.zeros(0, len(task.scenario), control_count(task.scenario, task.horizon), 2, dtype=torch.float64)
         drawn = survey(task.scenario, task.horizon)
-        return self.generator.sample(drawn.surveyed, drawn.routes[None], many, [task.options.seed])[0]
+        seed = (task.options.seed + draw * NEXT_DRAW) % (1 << 63)
+        return self.generator.sample(drawn.surveyed, drawn.routes[None], many, [seed])[0]
 
 
 def load_generator(name: str = RELEASED, sampling: SamplingConfig | None = None, streams: int = 2) -> Proposer:

@@ -30,6 +30,7 @@ class PlannerConfig:
     paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths: walls hold at once
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
     flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=2.0, wall_penalty=8.0))  # for what the generator draws
+    drawn: int = 4  # candidates drawn and filtered at first; the rest where none of those is certified
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
     leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
@@ -86,21 +87,25 @@ class Planner:
 
     def _waves(self, tasks: list[Task]) -> list[Wave]:
         """What is tried, in turn, until a task has a certified plan."""
-        flow = [Wave("flow", "generate", self._ahead(tasks, "flow", self._drawn), self.config.flow)] if self.proposer else []
+        flow = [
+            Wave("flow", "generate", self._ahead(tasks, "flow", partial(self._drawn, draw=0)), self.config.flow),
+            Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow),
+        ]
         first = partial(searched, many=self.config.searches[0])
         return [
             Wave("straight", "generate", straight, self.config.lines),
-            *flow,
-            Wave("search", "search", first if flow else self._ahead(tasks, "search", first), self.config.paths),
+            *(flow if self.proposer else []),
+            Wave("search", "search", first if self.proposer else self._ahead(tasks, "search", first), self.config.paths),
             Wave("search", "search", partial(searched, many=self.config.searches[1]), self.config.stiff),
             Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
         ]
 
-    def _drawn(self, task: Task) -> Float[Tensor, "M N n 2"]:
-        """What the generator draws for a task."""
+    def _drawn(self, task: Task, draw: int) -> Float[Tensor, "M N n 2"]:
+        """What the generator draws for a task: a few candidates, then the rest, and as many again where several plans are asked for."""
         if self.proposer is None:
             raise ValueError("a planner without a generator draws nothing")
-        return self.proposer(task, task.options.candidates)
+        few = min(self.config.drawn, task.options.candidates)
+        return self.proposer(task, (few, task.options.candidates - few, task.options.candidates)[draw], draw)
 
     def _ahead(self, tasks: list[Task], source: Source, propose: Propose) -> Propose:
         """Proposals of a lone task among long walls are made beside its straight lines, on the core that would idle.
@@ -132,7 +137,7 @@ class Planner:
 
     def _diversify(self, tasks: list[Task]) -> None:
         """Looks on for plans of another kind, for tasks that ask for several and have too few."""
-        flow = [Wave("flow", "generate", self._drawn, self.config.flow)] if self.proposer else []
+        flow = [Wave("flow", "generate", partial(self._drawn, draw=2), self.config.flow)] if self.proposer else []
         waves = [
             *flow,
             Wave("straight", "generate", lambda task: perturbed(task, task.options.candidates), self.config.bent),
