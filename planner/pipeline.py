@@ -31,6 +31,7 @@ class PlannerConfig:
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
     flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=2.0, wall_penalty=8.0))  # for what the generator draws
     drawn: int = 4  # candidates drawn and filtered at first; the rest where none of those is certified
+    pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
     leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
@@ -105,7 +106,8 @@ class Planner:
         if self.proposer is None:
             raise ValueError("a planner without a generator draws nothing")
         few = min(self.config.drawn, task.options.candidates)
-        return self.proposer(task, (few, task.options.candidates - few, task.options.candidates)[draw], draw)
+        many = (few, task.options.candidates - few, task.options.candidates)[draw]
+        return self.proposer(task, min(many, max(self.config.pairs // len(task.scenario) ** 2, 1)), draw)
 
     def _ahead(self, tasks: list[Task], source: Source, propose: Propose) -> Propose:
         """Proposals of a lone task among long walls are made beside its straight lines, on the core that would idle.
