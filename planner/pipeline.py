@@ -29,7 +29,7 @@ class PlannerConfig:
     bent: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.2))  # for perturbed lines: less soft, so that bends count
     paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths: walls hold at once
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
-    flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=2.0, wall_penalty=8.0))  # for what the generator draws
+    flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for what the generator draws
     drawn: int = 4  # candidates drawn and filtered at first; the rest where none of those is certified
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
     polish: PolishConfig = field(default_factory=PolishConfig)
@@ -86,20 +86,20 @@ class Planner:
         """Tasks that have no plan yet and may have one."""
         return [t for t in tasks if not t.found and (not t.reasons or (t.options.allow_partial and len(t.reasons) < len(t.asked)))]
 
-    def _waves(self, tasks: list[Task]) -> list[Wave]:
-        """What is tried, in turn, until a task has a certified plan."""
-        flow = [
-            Wave("flow", "generate", self._ahead(tasks, "flow", partial(self._drawn, draw=0)), self.config.flow),
-            Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow),
+    def _stages(self, tasks: list[Task]) -> list[list[Wave]]:
+        """What is tried, in turn, until a task has a certified plan; all waves of a stage are run, and the best plan counts."""
+        few, many = (partial(searched, many=count) for count in self.config.searches)
+        paths = Wave("search", "search", self._ahead(tasks, "search", few), self.config.paths)
+        last = [
+            [Wave("search", "search", many, self.config.stiff)],
+            [Wave("straight", "generate", partial(perturbed, many=4), self.config.bent)],
         ]
-        first = partial(searched, many=self.config.searches[0])
-        return [
-            Wave("straight", "generate", straight, self.config.lines),
-            *(flow if self.proposer else []),
-            Wave("search", "search", first if self.proposer else self._ahead(tasks, "search", first), self.config.paths),
-            Wave("search", "search", partial(searched, many=self.config.searches[1]), self.config.stiff),
-            Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
-        ]
+        first = [Wave("straight", "generate", straight, self.config.lines)]
+        if self.proposer is None:
+            return [first, [paths], *last]
+        drawn = self._ahead(tasks, "flow", partial(self._drawn, draw=0))
+        flow = [Wave("flow", "generate", drawn, self.config.flow), Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow)]
+        return [first, [flow[0], paths], [flow[1]], *last]
 
     def _drawn(self, task: Task, draw: int) -> Float[Tensor, "M N n 2"]:
         """What the generator draws for a task: a few candidates, then the rest, and as many again where several plans are asked for."""
@@ -123,12 +123,13 @@ class Planner:
         return lambda _: ahead.result()
 
     def _solve(self, tasks: list[Task]) -> None:
-        """Runs waves for the tasks that the earlier ones left without a plan."""
-        for wave in self._waves(tasks):
+        """Runs stages for the tasks that the earlier ones left without a plan."""
+        for stage in self._stages(tasks):
             left = [task for task in tasks if not task.found]
             if not left:
                 return
-            self._run(left, wave)
+            for wave in stage:
+                self._run(left, wave)
 
     def _run(self, tasks: list[Task], wave: Wave) -> None:
         """Runs a wave; plans that the generator had a part in name its weights."""
