@@ -30,7 +30,7 @@ class PlannerConfig:
     paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths: walls hold at once
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
     flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for what the generator draws
-    drawn: int = 4  # candidates drawn and filtered at first; the rest where none of those is certified
+    drawn: int = 2  # candidates drawn and filtered at first; the rest where neither those nor search lead to a plan
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
@@ -86,26 +86,33 @@ class Planner:
         """Tasks that have no plan yet and may have one."""
         return [t for t in tasks if not t.found and (not t.reasons or (t.options.allow_partial and len(t.reasons) < len(t.asked)))]
 
-    def _stages(self, tasks: list[Task]) -> list[list[Wave]]:
-        """What is tried, in turn, until a task has a certified plan; all waves of a stage are run, and the best plan counts."""
+    def _waves(self, tasks: list[Task]) -> list[Wave]:
+        """What is tried, in turn, until a task has a certified plan."""
         few, many = (partial(searched, many=count) for count in self.config.searches)
-        paths = Wave("search", "search", self._ahead(tasks, "search", few), self.config.paths)
+        lines = Wave("straight", "generate", straight, self.config.lines)
         last = [
-            [Wave("search", "search", many, self.config.stiff)],
-            [Wave("straight", "generate", partial(perturbed, many=4), self.config.bent)],
+            Wave("search", "search", many, self.config.stiff),
+            Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
         ]
-        first = [Wave("straight", "generate", straight, self.config.lines)]
         if self.proposer is None:
-            return [first, [paths], *last]
+            return [lines, Wave("search", "search", self._ahead(tasks, "search", few), self.config.paths), *last]
         drawn = self._ahead(tasks, "flow", partial(self._drawn, draw=0))
-        flow = [Wave("flow", "generate", drawn, self.config.flow), Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow)]
-        return [first, [flow[0], paths], [flow[1]], *last]
+        return [
+            lines,
+            Wave("flow", "generate", drawn, self.config.flow),
+            Wave("search", "search", few, self.config.paths),
+            Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow),
+            *last,
+        ]
 
     def _drawn(self, task: Task, draw: int) -> Float[Tensor, "M N n 2"]:
-        """What the generator draws for a task: a few candidates, then the rest, and as many again where several plans are asked for."""
+        """What the generator draws for a task: a few candidates, then the rest, and as many again where several plans are asked for.
+
+        Where nothing else is allowed, all candidates are drawn at once, and the best of them counts.
+        """
         if self.proposer is None:
             raise ValueError("a planner without a generator draws nothing")
-        few = min(self.config.drawn, task.options.candidates)
+        few = task.options.candidates if task.options.sources == ("flow",) else min(self.config.drawn, task.options.candidates)
         many = (few, task.options.candidates - few, task.options.candidates)[draw]
         return self.proposer(task, min(many, max(self.config.pairs // len(task.scenario) ** 2, 1)), draw)
 
@@ -123,13 +130,12 @@ class Planner:
         return lambda _: ahead.result()
 
     def _solve(self, tasks: list[Task]) -> None:
-        """Runs stages for the tasks that the earlier ones left without a plan."""
-        for stage in self._stages(tasks):
+        """Runs waves for the tasks that the earlier ones left without a plan."""
+        for wave in self._waves(tasks):
             left = [task for task in tasks if not task.found]
             if not left:
                 return
-            for wave in stage:
-                self._run(left, wave)
+            self._run(left, wave)
 
     def _run(self, tasks: list[Task], wave: Wave) -> None:
         """Runs a wave; plans that the generator had a part in name its weights."""

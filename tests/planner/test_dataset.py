@@ -71,7 +71,7 @@ def test_a_shard_without_any_plan_is_refused(few_config: DatasetConfig, tmp_path
 
 def test_the_manifest_tells_what_was_made(few_experts: Path):
     manifest = json.loads((few_experts / "manifest.json").read_text())
-    assert manifest["config"]["seed"] == 3
+    assert manifest["config"]["seed"] == 8
     assert manifest["config"]["held_out"] == ["polygons"]
     assert set(manifest["packages"]) == {"numpy", "numba", "torch"}
 
@@ -174,13 +174,14 @@ def test_cheap_plans_are_drawn_more_often(few_experts: Path):
     cost = np.split(shard["cost"], np.cumsum(shard["plans"])[:-1])[k]
     firsts = {plan: experts.batch(np.array([k]), [plan]).path for plan in range(len(cost))}
     n, counts, generator = int(shard["robots"][k]), np.zeros(len(cost)), drawn(5)
-    config = BatchConfig(robots=n * len(experts.sizes[int(shard["robots"][k])]), warmth=0.03, mirrored=0.0)
-    for _ in range(400):
+    warmth = float(np.ptp(cost))  # the dearest plan is drawn 1/e times as often as the cheapest
+    config = BatchConfig(robots=n * len(experts.sizes[n]), warmth=warmth, mirrored=0.0)
+    for _ in range(1500):
         path = experts.draw(generator, config).path
         counts += [path.shape[1] == n and bool((path == first).flatten(1).all(1).any()) for first in firsts.values()]
-    weight = np.exp(-(cost - cost.min()) / 0.03)
-    assert counts.sum() > 50
-    assert counts / counts.sum() == pytest.approx(weight / weight.sum(), abs=0.12)
+    weight = np.exp(-(cost - cost.min()) / warmth)
+    assert counts.sum() > 150
+    assert counts / counts.sum() == pytest.approx(weight / weight.sum(), abs=0.1)
 
 
 def test_no_shards_are_refused(tmp_path: Path):
