@@ -31,6 +31,7 @@ def measure(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, hori
     """Length, smoothness and cost of a joint trajectory; the integrals of squares are exact, lengths nearly so."""
     basis = curve_basis(control_points.shape[1])
     columns = control_points.transpose(1, 0, 2).reshape(control_points.shape[1], -1)
+    columns = columns - columns[0]  # far from the origin, squares of places would drown those of accelerations
     squared = [float((columns * (basis.gram[k] @ columns)).sum()) / len(control_points) for k in (2, 3)]
     rows, weights = speed_quadrature(basis.count)
     speed = np.linalg.norm((rows @ columns).reshape(len(rows), -1, 2), axis=-1)

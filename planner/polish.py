@@ -76,17 +76,18 @@ def smoothed(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, hor
     robots, count = control_points.shape[:2]
     rows, first, weights = _speed_rows(count)
     column = control_points.transpose(1, 2, 0).reshape(count, 2 * robots).copy()
+    way = column - column[0]  # far from the origin, places would drown accelerations
     straight = float(np.linalg.norm(scenario.goal.numpy() - scenario.start.numpy(), axis=1).sum())
     bend = 1.0 / (horizon**4 * robots * float(((scenario.fleet.a_max / 2) ** 2).mean()))
     near = pull / (robots * scenario.fleet.radius.numpy() ** 2)
     velocity, step = np.empty((len(rows), 2 * robots)), np.zeros_like(column)
-    apply_rows(rows, first, column, velocity)
+    apply_rows(rows, first, way, velocity)
     speed = np.hypot(velocity[:, :robots], velocity[:, robots:])
     slow = 0.05 * speed.mean(axis=0) + 1e-9
     weight = weights[:, None] / np.maximum(speed, slow) / max(straight, 1e-6)
     everywhere = np.ones(len(rows), dtype=bool)
     add_transpose(rows, first, velocity * np.tile(weight, 2), everywhere, 1.0, step)
-    add_bands(_gram_bands(count, 2), column, bend, step)
+    add_bands(_gram_bands(count, 2), way, bend, step)
     matrix = bend * _gram_bands(count, 2)[:, 5::-1, None] + _gram_bands(count, 0)[:, 5::-1, None] * near
     add_gram(rows, first, weight, everywhere, 1.0, matrix)
     factorise(matrix, END_POINTS, count - END_POINTS)

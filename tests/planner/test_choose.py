@@ -28,6 +28,22 @@ def bent(side: float) -> np.ndarray:
     return np.stack([np.stack([4 * u, bow], -1), np.stack([4 - 4 * u, -bow], -1)])
 
 
+@pytest.mark.parametrize("far", [5e5, 5e6])
+def test_metrics_and_smoothing_are_the_same_far_from_the_origin(far):
+    points, horizon = bent(1.0), 7.0
+    here, there = scenario_of(points, horizon), scenario_of(points + far, horizon)
+    known, found = measure(points, here, horizon), measure(points + far, there, horizon)
+    for name in ("path_length", "length_ratio", "mean_sq_acc", "mean_sq_jerk", "cost"):
+        assert getattr(found, name) == pytest.approx(getattr(known, name), rel=1e-5), name
+    assert np.allclose(smoothed(points + far, there, horizon, 0.1) - far, smoothed(points, here, horizon, 0.1), rtol=0.0, atol=1e-6)
+
+
+def test_a_fleet_that_stands_still_costs_nothing():
+    points = np.tile(np.array([[3.1, 0.7], [6.3, 2.9]])[:, None], (1, 24, 1))
+    metrics = measure(points, scenario_of(points, 1e-3), 1e-3)
+    assert (metrics.mean_sq_acc, metrics.mean_sq_jerk, metrics.cost) == (0.0, 0.0, 0.0)
+
+
 def test_metrics_agree_with_sampling():
     rng = np.random.default_rng(2)
     points, horizon = bent(1.0) + 0.02 * rng.normal(size=(2, 24, 2)), 7.0
