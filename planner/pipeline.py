@@ -124,7 +124,7 @@ class Planner:
         lone = tasks[0] if len(tasks) == 1 else None
         if self._pool is None or lone is None or not (lone.allows(source) and lone.allows("straight")):
             return propose
-        if not lone.scenario.scene.polygons and lone.scenario.scene.grid is None:
+        if lone.over() or (not lone.scenario.scene.polygons and lone.scenario.scene.grid is None):
             return propose
         ahead = self._pool.submit(propose, lone)
         return lambda _: ahead.result()
@@ -139,10 +139,11 @@ class Planner:
 
     def _run(self, tasks: list[Task], wave: Wave) -> None:
         """Runs a wave; plans that the generator had a part in name its weights."""
+        proposed = [task.proposed for task in tasks]
         run_wave(tasks, wave, self._filter, self._pool)
         if wave.source == "flow" and self.proposer is not None:
-            for task in tasks:
-                task.model = self.proposer.identity if task.allows("flow") else task.model
+            for task, before in zip(tasks, proposed, strict=True):
+                task.model = self.proposer.identity if task.proposed > before else task.model
 
     def _diversify(self, tasks: list[Task]) -> None:
         """Looks on for plans of another kind, for tasks that ask for several and have too few."""
