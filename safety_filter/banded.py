@@ -165,3 +165,25 @@ def add_bands(matrix, vector, scale, out):
                 q = matrix[k, BANDS - 1 + d] * scale
                 for a in range(vector.shape[1]):
                     out[k, a] += q * vector[k + d, a]
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def add_lanes(matrix, vector, scale, out):
+    """Adds scale * matrix @ vector to out (n, 2 L), each lane's matrix to its x and its y.
+
+    Args:
+        matrix: (n, 6, L) lower bands of symmetric matrices, as in `add_gram`.
+        vector: (n, 2 L), x of all lanes, then y.
+        scale: factor.
+        out: (n, 2 L); changed.
+    """
+    lanes = matrix.shape[2]
+    for k in range(vector.shape[0]):
+        for d in range(min(BANDS - 1, k) + 1):
+            for i in range(lanes):
+                q = matrix[k, d, i] * scale
+                out[k, i] += q * vector[k - d, i]
+                out[k, lanes + i] += q * vector[k - d, lanes + i]
+                if d > 0:
+                    out[k - d, i] += q * vector[k, i]
+                    out[k - d, lanes + i] += q * vector[k, lanes + i]

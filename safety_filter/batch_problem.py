@@ -60,7 +60,7 @@ def stack_problem(
         place,
         mover,
         partial(scenes.signed_distance, reach=_reach(batch)),
-        tuple(make_schedule(float(tau[k]), float(aim[k]), config) for k in range(len(batch))),
+        tuple(make_schedule(scenario, float(aim[k]), config) for k, scenario in enumerate(batch.scenarios)),
         proposal,
     )
 

@@ -38,6 +38,7 @@ class Iterate(NamedTuple):
     control: np.ndarray  # (n, A) m
     proposal: np.ndarray  # (n, A) m, what the projection cost pulls to
     multiplier: np.ndarray  # (n, A)
+    taut: np.ndarray  # (n, 6, N) lower bands of each robot's length as a quadratic, set anew in every stage
     pair_budget: np.ndarray  # (pairs, blocks) m, movement left until a pair's block must be looked at
     moved: np.ndarray  # (N, blocks) m, movement so far
     wall_budget: np.ndarray  # (T, N) m, movement left until a sample must be looked at

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from maps.curve import END_POINTS
-from safety_filter.banded import add_bands, add_gram, add_transpose, apply_rows, factorise, solve_lanes, solve_modes
+from safety_filter.banded import add_bands, add_gram, add_lanes, add_transpose, apply_rows, factorise, solve_lanes, solve_modes
 from safety_filter.corrections import (
     count_movement,
     mover_corrections,
@@ -18,6 +18,8 @@ from safety_filter.corrections import (
     transpose,
     wall_corrections,
 )
+
+SLOW = 0.05  # share of a robot's mean speed; slower samples count as that fast where lengths are made quadratic
 
 
 class Tables(NamedTuple):
@@ -41,6 +43,8 @@ class Schedule(NamedTuple):
     wall_penalty: float  # penalty of walls and bounds while that of the pairs is lower
     speed_weight: float  # s^2
     acceleration_weight: float  # s^4
+    length_weight: float  # m s, of a sample's speed; its quadratic weighs the squared velocity by this over the speed
+    length_penalty: float  # penalty from which on lengths count in full
     proposal_weight: float  # weight of the distance to the proposal
     multiplier_keep: float  # share of the multipliers that survives a round
     proximal: float  # weight of standing still, on every sample
@@ -112,8 +116,24 @@ def _project(tables, limits, world, stiff, samples, iterate, gap, speed, acceler
 
 
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
-def _normal_matrix(tables, schedule, penalty, pairs_weight, gap, speed, acceleration, matrix):
-    """The bands of W + penalty * A^T A; see `safety_filter.rounds.normal_matrix`."""
+def _tighten(tables, schedule, share, velocity, taut):
+    """Makes lengths quadratic about the present speeds (iteratively reweighted least squares); see `safety_filter.rounds.tighten`."""
+    samples, robots = velocity.shape[0], velocity.shape[1] // 2
+    weight, mean = np.empty((samples, robots)), np.zeros(robots)
+    for t in range(samples):
+        for i in range(robots):
+            weight[t, i] = np.sqrt(velocity[t, i] ** 2 + velocity[t, robots + i] ** 2)
+            mean[i] += weight[t, i] / samples
+    for t in range(samples):
+        for i in range(robots):
+            weight[t, i] = 1.0 / max(weight[t, i], SLOW * mean[i] + 1e-9)
+    taut[:] = 0.0
+    add_gram(tables.velocity, tables.first, weight, np.ones(samples, np.bool_), share * schedule.length_weight, taut)
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def _normal_matrix(tables, schedule, penalty, taut, pairs_weight, gap, speed, acceleration, matrix):
+    """The bands of W + K + penalty * A^T A; see `safety_filter.rounds.normal_matrix`."""
     count, _, lanes = matrix.shape
     samples = tables.value.shape[0]
     everywhere = schedule.proposal_weight + (0.0 if schedule.two_mode else penalty * schedule.proximal)
@@ -121,7 +141,7 @@ def _normal_matrix(tables, schedule, penalty, pairs_weight, gap, speed, accelera
         for d in range(6):
             entry = tables.smoothness[k, 5 - d] + everywhere * tables.gram[k, 5 - d] if k >= d else 0.0
             for i in range(lanes):
-                matrix[k, d, i] = entry
+                matrix[k, d, i] = entry if schedule.two_mode else entry + taut[k, d, i]
     if schedule.two_mode:
         robots = gap.weight.shape[1]
         ones, both, all_samples = np.ones((samples, 2)), np.ones((samples, 2)), np.ones(samples, np.bool_)
@@ -161,9 +181,11 @@ def _update(tables, schedule, iterate, penalty, pairs_weight, gap, speed, accele
                 multiplier[k, a] = schedule.multiplier_keep * multiplier[k, a] + right[k, a]
             right[k, a] += multiplier[k, a]
     add_bands(tables.smoothness, control, -1.0, right)
+    if schedule.length_weight > 0.0:
+        add_lanes(iterate.taut, control, -1.0, right)
     if schedule.proposal_weight > 0.0:
         _proposal_pull(tables, control, iterate.proposal, schedule.proposal_weight, right)
-    _normal_matrix(tables, schedule, penalty, pairs_weight, gap, speed, acceleration, matrix)
+    _normal_matrix(tables, schedule, penalty, iterate.taut, pairs_weight, gap, speed, acceleration, matrix)
     factorise(matrix, low, high)
     if schedule.two_mode:
         solve_modes(matrix, right, low, high)
@@ -215,6 +237,8 @@ def advance(tables, limits, world, schedule, iterate, rounds):
             return True
         if progress[0] > 0 and progress[0] % schedule.stage_rounds == 0:
             progress[1] = min(progress[1] * schedule.growth, schedule.most_penalty)
+        if schedule.length_weight > 0.0 and progress[0] % schedule.stage_rounds == 0:
+            _tighten(tables, schedule, min(1.0, progress[1] / schedule.length_penalty), values.velocity, iterate.taut)
         _update(tables, schedule, iterate, progress[1], pairs_weight, gap, speed, acceleration, right, matrix)
         progress[0] += 1
     return False

@@ -12,6 +12,7 @@ import torch
 from maps.curve import curve_basis
 from maps.scenario import Scenario
 from maps.world import obstacle_distances
+from safety_filter.banded import BANDS
 from safety_filter.corrections import BLOCK, Iterate, Limits
 from safety_filter.kernel import Schedule, Tables
 
@@ -28,6 +29,8 @@ class FilterConfig:
 
     jerk_weight: float = 10.0  # tau^6, of the mean squared jerk
     bend_weight: float = 10.0  # tau^4, of the mean squared acceleration
+    length_weight: float = 0.5  # of lengths, as a share of what they weigh beside accelerations in a plan's cost; not with two_mode
+    length_penalty: float = 2.0  # penalty from which on lengths weigh that much; below it in proportion: sides are chosen first
     proposal_weight: float = 0.0  # of the mean squared distance to the proposal
     speed_weight: float = 1.0  # tau^2, of what speeds lack against positions
     acceleration_weight: float = 2.5  # tau^4, of what accelerations lack against positions
@@ -81,8 +84,26 @@ def make_tables(count: int, horizon: float, tau: float, config: FilterConfig) ->
     return Tables(rows[0], rows[1] / horizon, rows[2] / horizon**2, first, smoothness, bands[4], horizon / (samples - 1))
 
 
-def make_schedule(tau: float, aim: float, config: FilterConfig) -> Schedule:
+def length_weight(scenario: Scenario, config: FilterConfig) -> float:
+    """What a sample's speed weighs, m s.
+
+    A plan's cost is length over straight + 0.5 mean squared acceleration / mean of (a_max / 2)^2. The filter weighs squared
+    accelerations, summed over samples, by 0.5 bend_weight tau^4; that scales the cost, and here its other term. Fleets slower
+    than a radius in tau get no more than they would at that pace, else lengths would pull them through walls.
+    """
+    if config.two_mode:
+        return 0.0
+    tau, fleet = time_scale(scenario), scenario.fleet
+    bend = config.bend_weight * tau**4 * float(((fleet.a_max / 2) ** 2).mean())
+    straight = float((scenario.goal - scenario.start).norm(dim=-1).mean())
+    pace = straight / float(scenario.horizon or 1.0)
+    leisurely = float(fleet.radius.mean()) / tau
+    return config.length_weight * bend * pace / max(pace, leisurely) ** 2
+
+
+def make_schedule(scenario: Scenario, aim: float, config: FilterConfig) -> Schedule:
     """The schedule in seconds; the tolerances accept half of the room aimed at."""
+    tau = time_scale(scenario)
     return Schedule(
         config.growth,
         config.stage_rounds,
@@ -90,6 +111,8 @@ def make_schedule(tau: float, aim: float, config: FilterConfig) -> Schedule:
         config.wall_penalty,
         config.speed_weight * tau**2,
         config.acceleration_weight * tau**4,
+        length_weight(scenario, config),
+        config.length_penalty,
         config.proposal_weight,
         config.multiplier_keep,
         config.proximal,
@@ -175,6 +198,7 @@ def make_iterate(control_points: np.ndarray, tables: Tables, penalty: float) -> 
         control,
         control.copy(),
         np.zeros_like(control),
+        np.zeros((count, BANDS, robots)),
         np.zeros((robots * (robots - 1) // 2, blocks)),
         np.zeros((robots, blocks)),
         np.zeros((samples, robots)),

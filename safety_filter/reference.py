@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maps.curve import END_POINTS
-from safety_filter.rounds import BatchIterate, BatchProblem, look
+from safety_filter.rounds import BatchIterate, BatchProblem, look, tighten
 
 
 def reference_step(problem: BatchProblem, iterate: BatchIterate, solver: str = cp.CLARABEL) -> Float[np.ndarray, "N n 2"]:
@@ -33,7 +33,12 @@ def reference_step(problem: BatchProblem, iterate: BatchIterate, solver: str = c
     step = cp.Variable((problem.mask.shape[1] * 2, problem.value.shape[1]))  # x of all robots, then y
     control = _columns(iterate.control)
     held: list[cp.Constraint] = [step[:, :END_POINTS] == 0, step[:, -END_POINTS:] == 0]
-    cost = _smoothness(step, control, problem) - cp.sum(cp.multiply(_pull(problem, iterate), step)) + _movement(step, problem, iterate)
+    cost = (
+        _smoothness(step, control, problem)
+        + _length(step, control, tighten(problem, iterate))
+        - cp.sum(cp.multiply(_pull(problem, iterate), step))
+        + _movement(step, problem, iterate)
+    )
     task = cp.Problem(cp.Minimize(cost), held)
     task.solve(solver=solver)
     if task.status != cp.OPTIMAL or step.value is None:
@@ -56,6 +61,12 @@ def _root(matrix: np.ndarray) -> np.ndarray:
 
 def _smoothness(step: cp.Variable, control: np.ndarray, problem: BatchProblem) -> cp.Expression:
     return 0.5 * cp.sum_squares((control + step) @ _root(problem.smoothness[0].numpy()).T)
+
+
+def _length(step: cp.Variable, control: np.ndarray, taut: Tensor) -> cp.Expression:
+    """The quadratics on the robots' lengths."""
+    roots = [_root(matrix) for matrix in taut[0].detach().numpy()] * 2
+    return 0.5 * cp.sum(cp.hstack([cp.sum_squares(root @ (control[k] + step[k])) for k, root in enumerate(roots)]))
 
 
 def _pull(problem: BatchProblem, iterate: BatchIterate) -> np.ndarray:

@@ -2,11 +2,12 @@
 
 One round projects every sample onto the constraint sets, adds what is lacking to the multipliers, and solves
 
-    (W + rho A^T A) delta = lambda + rho A^T lack - W c,      c <- c + delta,
+    (W + K + rho A^T A) delta = lambda + rho A^T lack - (W + K) c,      c <- c + delta,
 
-where A holds the sampling rows of the constraints that are active. With one system a robot, a pair's block is bounded
-by `pair_weight` on each of its robots (a Jacobi majoriser); with `two_mode`, all pairs count as active and the joint
-system splits exactly into the fleet's mean and the deviations from it, since the pair block is (N I - 1 1^T) (x) P^T P.
+where W weighs smoothness, K lengths (`tighten`), and A holds the sampling rows of the constraints that are active. With one
+system a robot, a pair's block is bounded by `pair_weight` on each of its robots (a Jacobi majoriser); with `two_mode`, all
+pairs count as active and the joint system splits exactly into the fleet's mean and the deviations from it, since the pair
+block is (N I - 1 1^T) (x) P^T P.
 """
 
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from maps.curve import END_POINTS
-from safety_filter.kernel import Schedule
+from safety_filter.kernel import SLOW, Schedule
 from safety_filter.projection import Correction, Distance, by_phase, mover_correction, norm_correction, pair_correction, wall_correction
 
 
@@ -52,6 +53,7 @@ class BatchIterate:
 
     control: Float[Tensor, "B N n 2"]  # m
     multiplier: Float[Tensor, "B N n 2"]
+    taut: Float[Tensor, "B N n n"]  # each robot's length as a quadratic, set anew in every stage
     penalty: Float[Tensor, " B"]
     rounds: Float[Tensor, " B"]  # rounds done
     done: Bool[Tensor, " B"]  # passed the tolerances; stands still from then on
@@ -64,7 +66,8 @@ def begin(problem: BatchProblem, penalty: float) -> BatchIterate:
     """Every problem at its proposal."""
     zero = torch.zeros_like(problem.step)
     control = problem.proposal
-    return BatchIterate(control, torch.zeros_like(control), zero + penalty, zero, zero > 0, zero, zero, zero)
+    taut = control.new_zeros(*control.shape[:3], control.shape[2])
+    return BatchIterate(control, torch.zeros_like(control), taut, zero + penalty, zero, zero > 0, zero, zero, zero)
 
 
 def look(problem: BatchProblem, iterate: BatchIterate) -> tuple[Correction, Correction, Correction, Correction]:
@@ -92,6 +95,7 @@ def one_round(problem: BatchProblem, iterate: BatchIterate) -> BatchIterate:
     grows = (iterate.rounds > 0) & (iterate.rounds % problem.column("stage_rounds") == 0)
     grown = torch.minimum(iterate.penalty * problem.column("growth"), problem.column("most_penalty"))
     penalty = torch.where(grows, grown, iterate.penalty)
+    iterate = replace(iterate, taut=tighten(problem, replace(iterate, penalty=penalty)))
     multiplier, step = _step(problem, iterate, penalty, (fixed, pairs, speed, bend))
     still = done[:, None, None, None]
     return replace(
@@ -107,6 +111,21 @@ def one_round(problem: BatchProblem, iterate: BatchIterate) -> BatchIterate:
     )
 
 
+def tighten(problem: BatchProblem, iterate: BatchIterate) -> Float[Tensor, "B N n n"]:
+    """Matrices K of the quadratics c^T K c / 2 that lie on the weighted lengths from above, for problems at the start of a stage.
+
+    They touch where the robots are (iteratively reweighted least squares): a sample's squared velocity weighs
+    `length_weight` over its speed. Samples slower than a share of the robot's mean speed count as that fast.
+    """
+    speed = (problem.velocity[:, None] @ iterate.control).square().sum(-1).clamp_min(1e-24).sqrt()
+    slow = SLOW * speed.mean(-1, keepdim=True) + 1e-9
+    share = (iterate.penalty / problem.column("length_penalty")).clamp_max(1.0)
+    weight = (share * problem.column("length_weight"))[:, None, None] / torch.maximum(speed, slow)
+    fresh = (problem.velocity.transpose(1, 2)[:, None] * weight[:, :, None]) @ problem.velocity[:, None]
+    begins = iterate.rounds % problem.column("stage_rounds") == 0
+    return torch.where(begins[:, None, None, None], fresh, iterate.taut)
+
+
 def _step(
     problem: BatchProblem, iterate: BatchIterate, penalty: Tensor, looks: tuple[Correction, Correction, Correction, Correction]
 ) -> tuple[Tensor, Tensor]:
@@ -120,17 +139,17 @@ def _step(
     keep = problem.column("multiplier_keep")[:, None, None, None]
     multiplier = torch.where(held, keep * iterate.multiplier + rho * lack, iterate.multiplier)
     pull = problem.column("proposal_weight")[:, None, None, None] * (problem.value.T @ (problem.value @ (problem.proposal - control)))
-    right = multiplier + rho * lack - problem.smoothness[:, None] @ control + pull
+    right = multiplier + rho * lack - (problem.smoothness[:, None] + iterate.taut) @ control + pull
     free = slice(END_POINTS, control.shape[2] - END_POINTS)
-    return multiplier, _solve(problem, penalty, looks, right, free)
+    return multiplier, _solve(problem, iterate.taut, penalty, looks, right, free)
 
 
-def _solve(problem: BatchProblem, penalty: Tensor, looks: tuple[Correction, ...], right: Tensor, free: slice) -> Tensor:
+def _solve(problem: BatchProblem, taut: Tensor, penalty: Tensor, looks: tuple[Correction, ...], right: Tensor, free: slice) -> Tensor:
     step = torch.zeros_like(right)
     if all(schedule.two_mode for schedule in problem.schedules):
         step[:, :, free] = _solve_modes(problem, penalty, right[:, :, free], free)
     else:
-        matrix = normal_matrix(problem, penalty, looks)[:, :, free, free]
+        matrix = (taut + normal_matrix(problem, penalty, looks))[:, :, free, free]
         step[:, :, free] = torch.linalg.solve(matrix, right[:, :, free])
     return step
 

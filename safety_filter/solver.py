@@ -124,15 +124,14 @@ class _Run:
 
     def __init__(self, scenario: Scenario, control_points: np.ndarray, config: FilterConfig) -> None:
         self.scenario, self.config = scenario, config
-        self.tau = time_scale(scenario)
-        self.tables = make_tables(control_points.shape[1], float(scenario.horizon or 0.0), self.tau, config)
+        self.tables = make_tables(control_points.shape[1], float(scenario.horizon or 0.0), time_scale(scenario), config)
         self.iterate = make_iterate(control_points, self.tables, config.penalty)
         self.aim = room_aimed_at(scenario, config)
         self._set_room()
 
     def _set_room(self) -> None:
         self.limits = make_limits(self.scenario, self.tables.value.shape[0], self.aim, self.config)
-        self.schedule = make_schedule(self.tau, self.aim, self.config)
+        self.schedule = make_schedule(self.scenario, self.aim, self.config)
 
     @property
     def control_points(self) -> np.ndarray:

@@ -20,11 +20,12 @@ from safety_filter.problem import (
     time_scale,
 )
 from safety_filter.reference import reference_step
-from safety_filter.rounds import begin, look, one_round
+from safety_filter.rounds import begin, look, one_round, tighten
 
 COUNT = 24
 CONFIGS = {
     "active": FilterConfig(penalty=0.2),
+    "short": FilterConfig(penalty=0.2, length_weight=1.0, length_penalty=0.4),
     "two_mode": FilterConfig(penalty=0.2, two_mode=True),
     "stiff_walls": FilterConfig(penalty=0.1, wall_penalty=0.5, stage_rounds=3),
     "proposal": FilterConfig(penalty=0.2, proposal_weight=0.05),
@@ -36,7 +37,7 @@ def compiled(scenario, control, config, rounds):
     tables = make_tables(control.shape[1], scenario.horizon, tau, config)
     iterate = make_iterate(control, tables, config.penalty)
     limits = make_limits(scenario, tables.value.shape[0], aim, config)
-    advance(tables, limits, scenario.scene.world, make_schedule(tau, aim, config), iterate, rounds)
+    advance(tables, limits, scenario.scene.world, make_schedule(scenario, aim, config), iterate, rounds)
     return iterate.control.reshape(control.shape[1], 2, -1).transpose(2, 0, 1), iterate.progress
 
 
@@ -105,3 +106,29 @@ def test_padding_and_companions_change_nothing(mixed_batch):
             for _ in range(12):
                 alone = one_round(alone_problem, alone)
         assert torch.allclose(together.control[k, : len(scenario)], alone.control[0], atol=1e-9)
+
+
+def test_lengths_pull_as_their_gradient_does(mixed_batch):
+    batch, scenes = mixed_batch
+    config = FilterConfig(penalty=3.0)  # beyond length_penalty: lengths count in full
+    bend = 0.05 * torch.randn(batch.minimum_jerk(COUNT).shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    control = (batch.minimum_jerk(COUNT) + bend).requires_grad_()
+    problem = stack_problem(control, batch, scenes, config)
+    speed = (problem.velocity[:, None] @ control).norm(dim=-1)
+    fast = speed.amin(-1) > 0.05 * speed.mean(-1)  # slower samples count as faster than they are
+    length = problem.column("length_weight")[:, None] * speed.sum(-1)
+    (gradient,) = torch.autograd.grad(length.sum(), control)
+    taut = tighten(problem, begin(problem, config.penalty))
+    assert fast.any()
+    assert torch.allclose((taut @ control)[fast], gradient[fast], atol=1e-9)
+    assert problem.column("length_weight").min() > 0.0
+
+
+def test_lengths_count_less_while_the_penalty_is_low(mixed_batch):
+    batch, scenes = mixed_batch
+    config = FilterConfig(length_penalty=2.0)
+    problem = stack_problem(batch.minimum_jerk(COUNT), batch, scenes, config)
+    soft, half, full, hard = (tighten(problem, begin(problem, penalty)) for penalty in (0.02, 1.0, 2.0, 9.0))
+    assert torch.allclose(100.0 * soft, full)
+    assert torch.allclose(2.0 * half, full)
+    assert torch.equal(hard, full)

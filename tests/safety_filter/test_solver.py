@@ -153,3 +153,22 @@ def test_starts_that_touch_can_part():
     batch = ScenarioBatch.stack([scenario])
     result = SafetyFilter().project(lines(batch), batch, accepted_by([scenario]))
     assert certified(result, scenario).safe
+
+
+def test_lengths_in_the_cost_make_plans_shorter():
+    scenario = crossing()
+    batch = ScenarioBatch.stack([scenario])
+    lengths = []
+    for weight in (0.0, 1.0):
+        filtered = SafetyFilter(FilterConfig(length_weight=weight)).project(lines(batch), batch, accepted_by([scenario]))
+        assert certified(filtered, scenario).safe
+        place = filtered.trajectory.position(np.linspace(0.0, 1.0, 500))[0, 0]
+        lengths.append(place.diff(dim=1).norm(dim=-1).sum().item())
+    assert lengths[1] < lengths[0] - 0.005
+
+
+def test_a_fleet_that_stays_where_it_is_has_no_length_to_save():
+    scenario = crossing(goal=crossing().start)
+    batch = ScenarioBatch.stack([scenario])
+    result = SafetyFilter(FilterConfig(length_weight=1.0)).project(lines(batch), batch, accepted_by([scenario]))
+    assert FilterStatus(int(result.status[0, 0])) is FilterStatus.PASSED
