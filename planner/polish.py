@@ -22,12 +22,11 @@ from safety_filter.solver import SafetyFilter
 class PolishConfig:
     """How far and how often a plan is smoothed."""
 
-    passes: int = 1
+    passes: int = 2
     enough: float = 1.06  # cost below which a plan is left as it is
-    pull: float = 0.1  # weight of staying near the plan, cost per mean square radius
-    tighten: float = 6.0  # factor of the pull after a pass that gained nothing
-    gain: float = 1e-3  # decrease of the cost that makes another pass worth while
-    repair: FilterConfig = FilterConfig(penalty=8.0, wall_penalty=30.0)  # noqa: RUF009 - frozen
+    pull: float = 0.3  # weight of staying near the plan in the first pass, cost per mean square radius
+    tighten: float = 2.0  # factor of the pull from pass to pass
+    repair: FilterConfig = FilterConfig(penalty=30.0, wall_penalty=100.0, jerk_weight=1.0, aim=0.003)  # noqa: RUF009 - frozen
 
 
 def polish(tasks: Sequence[Task], safety_filter: SafetyFilter, config: PolishConfig) -> None:
@@ -48,10 +47,8 @@ def _polish(task: Task, candidate: Candidate, safety_filter: SafetyFilter, confi
     for _ in range(config.passes):
         if candidate.metrics.cost <= config.enough or task.over():
             return
-        better = _again(task, candidate, smoothed(candidate.control_points, task.scenario, task.horizon, pull), safety_filter, config)
-        if better.metrics.cost > candidate.metrics.cost - config.gain:
-            pull *= config.tighten
-        candidate = better
+        candidate = _again(task, candidate, smoothed(candidate.control_points, task.scenario, task.horizon, pull), safety_filter, config)
+        pull *= config.tighten
 
 
 def _again(
