@@ -32,10 +32,10 @@ class Drawn:
     routes: Float[Tensor, "N n 2"]  # m
 
 
-def survey(scenario: Scenario, horizon: float) -> Drawn:
-    """Finds each robot's route and looks at what stands beside it."""
+def survey(scenario: Scenario, horizon: float, seed: int | None = None) -> Drawn:
+    """Finds each robot's route, as `routes` does, and looks at what stands beside it."""
     fleet = scenario.fleet
-    ways = routes(scenario, horizon, control_count(scenario, horizon))
+    ways = routes(scenario, horizon, control_count(scenario, horizon), seed)
     place = TrajectoryBatch(ways, torch.tensor(horizon, dtype=ways.dtype)).position(sample_times())
     surveyed = Surveyed(
         route=place[None],
@@ -60,11 +60,14 @@ class Proposer:
         self.identity = identity
 
     def __call__(self, task: Task, many: int, draw: int = 0) -> Float[Tensor, "M N n 2"]:
-        """Joint trajectories for one task; they depend on its scenario, its seed and the number of the draw alone."""
+        """Joint trajectories for one task; they depend on its scenario, its seed and the number of the draw alone.
+
+        The first draw starts from every robot's own way, the second from ways that give way to each other.
+        """
         if many == 0:
             return torch.zeros(0, len(task.scenario), control_count(task.scenario, task.horizon), 2, dtype=torch.float64)
-        drawn = survey(task.scenario, task.horizon)
         seed = (task.options.seed + draw * NEXT_DRAW) % (1 << 63)
+        drawn = survey(task.scenario, task.horizon, seed if draw == 1 else None)
         return self.generator.sample(drawn.surveyed, drawn.routes[None], many, [seed])[0]
 
 

@@ -16,23 +16,25 @@ from planner.search_grid import segment_clear
 WALL_ROOM = 0.05  # radii, room that a straight line must leave to count as free
 
 
-def routes(scenario: Scenario, horizon: float, count: int) -> Float[Tensor, "N n 2"]:
+def routes(scenario: Scenario, horizon: float, count: int, seed: int | None = None) -> Float[Tensor, "N n 2"]:
     """Control points of each robot's way: the minimum-jerk line where walls leave it free, else the shortest way around them.
 
     Args:
         scenario: the problem.
         horizon: s.
         count: n, control points of a curve.
+        seed: None: other robots are ignored; else all ways are found around the walls, in a random order of that seed, and
+            each gives way to those before it.
 
     Returns:
         Curves with the ends that every plan has, m. Where the lattice holds no way in time for some robot, all lines are straight.
     """
     lines = ScenarioBatch.stack([replace(scenario, horizon=horizon)]).minimum_jerk(count)[0]
-    blocked = _blocked(scenario)
+    blocked = _blocked(scenario) if seed is None else np.ones(len(scenario), dtype=bool)
     if not blocked.any():
         return lines
     rows = torch.from_numpy(np.flatnonzero(blocked))
-    path = lone_paths(_only(scenario, rows), horizon, 4 * count)
+    path = lone_paths(_only(scenario, rows), horizon, 4 * count, seed)
     if path is not None:
         lines[rows] = fit_control_points(torch.as_tensor(path), lines[rows])
     return lines

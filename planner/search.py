@@ -14,6 +14,7 @@ from planner import search_timing as timing
 from planner.search_grid import Lattice, Links, all_goal_distances, build_lattice, link_places
 from planner.search_orders import plan_fleet
 from planner.search_problem import Fleet, Memory, Query, Tuning, make_memory
+from planner.traffic import traffic_routes
 
 
 @dataclass(frozen=True)
@@ -98,13 +99,17 @@ def propose(scenario: Scenario, horizon: float, samples: int, seed: int, most: i
     return [proposal for _, _, proposal in found[:most]]
 
 
-def lone_paths(scenario: Scenario, horizon: float, samples: int, options: SearchOptions | None = None) -> Float[np.ndarray, "N T 2"] | None:
-    """Each robot's own shortest way among the walls, other robots ignored, with smooth speed over the whole horizon.
+def lone_paths(
+    scenario: Scenario, horizon: float, samples: int, seed: int | None = None, options: SearchOptions | None = None
+) -> Float[np.ndarray, "N T 2"] | None:
+    """Each robot's own way among the walls, with smooth speed over the whole horizon; where robots meet, they overlap.
 
     Args:
         scenario: the problem.
         horizon: s.
         samples: uniform times over [0, horizon].
+        seed: None: the shortest ways, other robots ignored; else ways that give way to each other's traffic, chosen in a
+            random order of that seed.
         options: the first setting's grid is used.
 
     Returns:
@@ -115,13 +120,25 @@ def lone_paths(scenario: Scenario, horizon: float, samples: int, options: Search
     search = _prepare(task, options.settings[0], options)
     if search is None:
         return None
-    path = timing.lone_routes(search.fleet, search.lattice, max(search.steps, 48))
-    free = np.zeros((path.shape[2], path.shape[2]))
+    steps = max(search.steps, 48)
+    path = _ways(search, steps, seed)
+    everyone, free = np.arange(path.shape[2]), np.zeros((path.shape[2], path.shape[2]))
+    longest = steps if seed is None else max(steps // 8, 4)
     for _ in range(3):
-        timing.straighten(path, np.arange(path.shape[2]), search.clearance, np.full(path.shape[2], FAR), free, scenario.scene.world)
+        timing.straighten(path, everyone, search.clearance, np.full(path.shape[2], FAR), free, longest, scenario.scene.world)
     path = timing.retime(path, path.shape[2], 1.0)
     ramp = np.array([1.0 - timing.way(path, i)[-1] / (0.9 * horizon * task.v_max[i]) for i in range(path.shape[2])])
     return timing.eased(path, np.clip(ramp, 0.1, 0.5), samples)
+
+
+def _ways(search: _Search, steps: int, seed: int | None) -> np.ndarray:
+    """Ways at even speed, (steps + 1, 2, N), m."""
+    if seed is None:
+        return timing.lone_routes(search.fleet, search.lattice, steps)
+    count = search.task.start.shape[0]
+    order = np.random.default_rng(seed).permutation(count)
+    limit = 0.8 * search.task.v_max * search.task.horizon
+    return traffic_routes(order, limit, 3.0 * search.task.radius[:count], search.fleet, search.lattice, steps)
 
 
 def _task(scenario: Scenario, horizon: float) -> _Task:
@@ -166,7 +183,7 @@ def _smoothed(search: _Search, path: np.ndarray, order: np.ndarray) -> np.ndarra
     """Paths from the grid, slowed down to the whole horizon, straightened and evened out; still without conflict."""
     path = path.copy() if search.task.scenario.moving else timing.stretch(path)
     for _ in range(2):
-        timing.straighten(path, order, search.clearance, search.top, search.fleet.need, search.task.scenario.scene.world)
+        timing.straighten(path, order, search.clearance, search.top, search.fleet.need, search.steps, search.task.scenario.scene.world)
         timing.even_out(path, order, search.fleet.need)
     return path
 

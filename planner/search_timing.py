@@ -7,9 +7,11 @@ from maps.world import FAR
 from planner.search_grid import BLOCKED, COLUMN_STEP, LINKS, ROW_STEP, segment_clear
 from planner.search_problem import conflicts
 
+DIAGONAL = 0.5**0.5  # components of a diagonal move's direction
+
 
 @njit(cache=True, nogil=True)
-def straighten(path, order, clearance, top, need, world):
+def straighten(path, order, clearance, top, need, longest, world):
     """Replaces pieces of the paths by straight ones at constant speed where those are clear, long pieces first.
 
     A straight piece keeps its ends in place and time, so waiting is spread over the way as well.
@@ -20,11 +22,12 @@ def straighten(path, order, clearance, top, need, world):
         clearance: (N,) distance to walls and bounds to keep, m.
         top: (N,) longest way in a step, m.
         need: (J, J) centre distances to keep, m.
+        longest: steps of the longest piece; short pieces keep a way on its side of what is larger than they are.
         world: the scene's arrays.
     """
     steps = path.shape[0] - 1
     for i in order:
-        span = steps
+        span = min(steps, longest)
         while span >= max(4, steps // 24):
             a = 0
             while a < steps:
@@ -174,20 +177,35 @@ def lone_routes(fleet, lattice, steps):
     """Every robot's way down its own distances, at even speed, others ignored: (steps + 1, 2, N), m."""
     count = fleet.start.shape[0]
     out = np.empty((steps + 1, 2, count))
+    flow = np.zeros((lattice.columns * lattice.rows, 2))
     for i in range(count):
-        corner = _descend(i, fleet, lattice)
-        gone = np.zeros(corner.shape[0])
-        for k in range(1, corner.shape[0]):
-            gone[k] = gone[k - 1] + np.hypot(corner[k, 0] - corner[k - 1, 0], corner[k, 1] - corner[k - 1, 1])
-        for axis in range(2):
-            out[:, axis, i] = np.interp(np.linspace(0.0, gone[-1], steps + 1), gone, corner[:, axis])
+        even_way(descend(i, fleet.field[i], flow, 0.0, fleet, lattice), out[:, :, i])
     return out
 
 
 @njit(cache=True, nogil=True)
-def _descend(i, fleet, lattice):
-    """Corners (C, 2) of robot i's shortest way over the lattice, from start to goal."""
-    place, move, field = lattice.place[fleet.kind[i]], lattice.move[fleet.kind[i]], fleet.field[i]
+def even_way(corner, out):
+    """Writes places (steps + 1, 2) at even speed along corners (C, 2)."""
+    gone = np.zeros(corner.shape[0])
+    for k in range(1, corner.shape[0]):
+        gone[k] = gone[k - 1] + np.hypot(corner[k, 0] - corner[k - 1, 0], corner[k, 1] - corner[k - 1, 1])
+    for axis in range(2):
+        out[:, axis] = np.interp(np.linspace(0.0, gone[-1], out.shape[0]), gone, corner[:, axis])
+
+
+@njit(cache=True, nogil=True)
+def descend(i, field, flow, toll, fleet, lattice):
+    """Corners (C, 2) of robot i's shortest way over the lattice, from start to goal.
+
+    Args:
+        i: the robot.
+        field: (M,) its distances to the goal, in prices.
+        flow: (M, 2) traffic that was priced; zeros where prices are lengths.
+        toll: price of a metre straight against the traffic.
+        fleet: the robots.
+        lattice: the lattice.
+    """
+    place, move = lattice.place[fleet.kind[i]], lattice.move[fleet.kind[i]]
     node, best = -1, FAR
     for k in range(LINKS):
         other = fleet.start_links.node[i, k]
@@ -195,12 +213,13 @@ def _descend(i, fleet, lattice):
             node, best = other, field[other] + fleet.start_links.length[i, k]
     corner = [fleet.start[i], place[node]]
     while True:
-        following, best = -1, np.float64(field[node])
+        following, best = -1, np.float64(field[node]) * (1.0 + 1e-6)
         for direction in range(8):
             if move[node, direction] < BLOCKED:
                 other = node + ROW_STEP[direction] * lattice.columns + COLUMN_STEP[direction]
-                if field[other] + move[node, direction] < best + 1e-4 and field[other] < field[node]:
-                    following, best = other, np.float64(field[other] + move[node, direction])
+                price = move[node, direction] * against(direction, flow[other], toll)
+                if field[other] + price < best + 1e-4 and field[other] < field[node]:
+                    following, best = other, np.float64(field[other] + price)
         if following < 0:
             break
         node = following
@@ -210,6 +229,14 @@ def _descend(i, fleet, lattice):
     for k in range(len(corner)):
         out[k] = corner[k]
     return out
+
+
+@njit(cache=True, nogil=True)
+def against(direction, flow, toll):
+    """Price of a metre of a move into a node with traffic, in metres."""
+    unit = DIAGONAL if COLUMN_STEP[direction] * ROW_STEP[direction] != 0 else 1.0
+    met = -unit * (COLUMN_STEP[direction] * flow[0] + ROW_STEP[direction] * flow[1])
+    return 1.0 + toll * min(max(met, 0.0), 1.0)
 
 
 def eased(path: np.ndarray, ramp: np.ndarray, samples: int) -> np.ndarray:

@@ -99,3 +99,39 @@ def test_ways_keep_their_ends_and_mostly_out_of_walls(family: Family):
         assert torch.equal(found[:, [0, 1, 2, -3, -2, -1]], straight[:, [0, 1, 2, -3, -2, -1]])
         place = TrajectoryBatch(found, torch.tensor(horizon).double()).position(np.linspace(0.0, 1.0, 300))
         assert float((scenario.scene.signed_distance(place) > 0.0).double().mean()) > 0.97
+
+
+def _meeting() -> Scenario:
+    """Two robots head-on in an aisle too narrow for both; a second aisle is little longer."""
+    rack = Polygon(np.array([[2.0, 4.0], [8.0, 4.0], [8.0, 5.4], [2.0, 5.4]]))
+    sides = [Polygon(np.array([[2.0, low], [8.0, low], [8.0, high], [2.0, high]])) for low, high in ((0.0, 3.1), (6.3, 10.0))]
+    scene = Scene(ROOM, polygons=(rack, *sides))
+    return scenario_of(scene, [[[0.8, 3.55], [9.2, 3.55]], [[9.2, 3.6], [0.8, 3.6]]])
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_ways_that_give_way_take_another_aisle_where_the_shortest_meet(seed: int):
+    scenario = _meeting()
+    count = control_count(scenario, HORIZON)
+    horizon = torch.tensor(HORIZON).double()
+
+    def middles(ways: Tensor) -> Tensor:
+        place = TrajectoryBatch(ways, horizon).position(np.linspace(0.0, 1.0, 400))
+        middle = (place[..., 0] - 5.0).abs().argmin(-1)
+        return place[torch.arange(2), middle, 1]
+
+    own = middles(routes(scenario, HORIZON, count))
+    giving = middles(routes(scenario, HORIZON, count, seed))
+    assert (own < 4.0).all()  # both in the aisle below the rack
+    assert sorted((giving > 5.4).tolist()) == [False, True]
+    assert torch.equal(routes(scenario, HORIZON, count, seed), routes(scenario, HORIZON, count, seed))
+
+
+def test_ways_that_give_way_never_take_longer_than_there_is_time():
+    scenario = _meeting()
+    hurried = 8.4 / 1.5 / 0.78  # s; the detour does not fit
+    count = control_count(scenario, hurried)
+    place = TrajectoryBatch(routes(scenario, hurried, count, 0), torch.tensor(hurried).double()).position(np.linspace(0.0, 1.0, 400))
+    length = place.diff(dim=1).norm(dim=-1).sum(1)
+    assert (length < 8.6).all()
+    assert torch.allclose(place[:, -1], scenario.goal)
