@@ -31,6 +31,7 @@ class PlannerConfig:
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
     flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for what the generator draws
     drawn: int = 1  # candidates drawn and filtered at first; the rest where neither that nor search leads to a plan
+    doubt: float = 1.12  # cost of a plan from straight lines above which the generator has a try as well
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
@@ -99,7 +100,7 @@ class Planner:
         drawn = self._ahead(tasks, "flow", partial(self._drawn, draw=0))
         return [
             lines,
-            Wave("flow", "generate", drawn, self.config.flow),
+            Wave("flow", "generate", drawn, self.config.flow, self.config.doubt),
             Wave("search", "search", few, self.config.paths),
             Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow),
             *last,
@@ -108,12 +109,13 @@ class Planner:
     def _drawn(self, task: Task, draw: int) -> Float[Tensor, "M N n 2"]:
         """What the generator draws for a task: a few candidates, then the rest, and as many again where several plans are asked for.
 
-        Where nothing else is allowed, all candidates are drawn at once, and the best of them counts.
+        Where nothing else is allowed, most candidates are drawn at once, and the best of them counts.
         """
         if self.proposer is None:
             raise ValueError("a planner without a generator draws nothing")
-        few = task.options.candidates if task.options.sources == ("flow",) else min(self.config.drawn, task.options.candidates)
-        many = (few, task.options.candidates - few, task.options.candidates)[draw]
+        asked = task.options.candidates
+        few = asked - asked // 4 if task.options.sources == ("flow",) else min(self.config.drawn, asked)
+        many = (few, asked - few, asked)[draw]
         return self.proposer(task, min(many, max(self.config.pairs // len(task.scenario) ** 2, 1)), draw)
 
     def _ahead(self, tasks: list[Task], source: Source, propose: Propose) -> Propose:
@@ -130,12 +132,9 @@ class Planner:
         return lambda _: ahead.result()
 
     def _solve(self, tasks: list[Task]) -> None:
-        """Runs waves for the tasks that the earlier ones left without a plan."""
+        """Runs waves for the tasks that the earlier ones left without a plan, or with a doubtful one."""
         for wave in self._waves(tasks):
-            left = [task for task in tasks if not task.found]
-            if not left:
-                return
-            self._run(left, wave)
+            self._run([task for task in tasks if wave.concerns(task)], wave)
 
     def _run(self, tasks: list[Task], wave: Wave) -> None:
         """Runs a wave; plans that the generator had a part in name its weights."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from maps.curve import fit_control_points
 from maps.scenario import ScenarioBatch
 from maps.trajectory import TrajectoryBatch
-from planner.choose import Candidate, measure
+from planner.choose import Candidate, best, measure
 from planner.plan import Source
 from planner.proposals import control_count, perturbed_lines, straight_lines
 from planner.search import SearchOptions, propose
@@ -34,6 +34,11 @@ class Wave:
     stage: str  # whose time the making of proposals counts as
     propose: Propose
     config: FilterConfig
+    doubt: float = float("inf")  # cost above which a plan that a task has already is not good enough to be left at that
+
+    def concerns(self, task: Task) -> bool:
+        """Whether a task has no plan yet, or a doubtful one."""
+        return not task.found or best(task.found).metrics.cost > self.doubt
 
 
 def straight(task: Task) -> Float[Tensor, "1 N n 2"]:

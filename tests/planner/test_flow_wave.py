@@ -14,8 +14,9 @@ from maps.sampling import Family, sample_scenario
 from maps.scenario import Scenario
 from maps.scene import Polygon, Scene
 from planner.generation import Proposer, load_generator
-from planner.pipeline import Planner
+from planner.pipeline import Planner, PlannerConfig
 from planner.plan import Plan, PlanOptions, PlanStatus
+from planner.polish import PolishConfig
 from planner.task import Task
 from safety_filter.verify import certify
 
@@ -112,3 +113,26 @@ def test_drawn_plans_are_the_same_alone_in_company_and_in_another_order(planner)
         assert mine.status is theirs.status
         assert curves(mine) == curves(theirs)
         assert mine.diagnostics == theirs.diagnostics
+
+
+def ring(robots: int, radius: float) -> Scenario:
+    """Robots on a circle that change places with those opposite."""
+    angle = 2.0 * torch.pi * torch.arange(robots, dtype=torch.float64) / robots
+    start = radius * torch.stack([angle.cos(), angle.sin()], dim=-1)
+    ones, rest = torch.ones(robots, dtype=torch.float64), torch.zeros(robots, 2, dtype=torch.float64)
+    fleet = Fleet(tuple(f"r{k}" for k in range(robots)), 0.2 * ones, 1.5 * ones, 2.0 * ones)
+    return Scenario(Scene((-8.0, -8.0, 8.0, 8.0)), fleet, start, -start, rest, rest, 12.0)
+
+
+def test_a_doubtful_plan_from_lines_has_the_generator_try_and_a_good_one_has_not(proposer):
+    crowded, planner = ring(14, 3.0), Planner(PlannerConfig(polish=PolishConfig(passes=0)), proposer)
+    lines = planner.plan(crowded, PlanOptions(sources=("straight",)))
+    asked = replace(planner.config, doubt=lines.metrics.cost - 0.01)
+    before = proposer.draws
+    plan = Planner(asked, proposer).plan(crowded)
+    assert proposer.draws == before + 1
+    assert plan.model == proposer.identity
+    assert plan.metrics.cost <= lines.metrics.cost
+    content = Planner(replace(asked, doubt=lines.metrics.cost + 0.01), proposer).plan(crowded)
+    assert proposer.draws == before + 1
+    assert content.model is None
