@@ -60,6 +60,7 @@ def dataset(
     scenes: Annotated[Literal["broad", "floors"], typer.Option(help="all sizes, or floors of 10 m")] = "broad",
     workers: Annotated[int, typer.Option(min=1, help="processes")] = 2,
     held_out: Annotated[str, typer.Option(help="families of scenes that are left out, with commas between")] = "polygons",
+    drawn: Annotated[bool, typer.Option("--drawn", help="starts also from what the released generator draws")] = False,
     shard: Annotated[int, typer.Option(min=1, help="scenarios of a shard")] = 64,
     sheet: Annotated[Path | None, typer.Option(help="makes nothing, but draws random experts of OUT into this picture")] = None,
     count: Annotated[int, typer.Option(min=1, help="experts on the sheet")] = 36,
@@ -71,7 +72,7 @@ def dataset(
             return
         from planner.dataset import SCENES, DatasetConfig, make_dataset, shards
 
-        config = DatasetConfig(seed, scenarios, shard, _robots(robots), _families(held_out), SCENES[scenes])
+        config = DatasetConfig(seed, scenarios, shard, _robots(robots), _families(held_out), SCENES[scenes], drawn=drawn)
         make_dataset(folder, config, workers)
         typer.echo(f"{folder} has {len(shards(folder))} shards", err=True)
 

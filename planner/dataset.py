@@ -19,10 +19,12 @@ from maps.errors import InvalidScenario
 from maps.sampling import FAMILIES, TRAINING, Family, SamplingConfig, sample_scenario
 from maps.scenario import Scenario
 from maps.trajectory import TrajectoryBatch
+from models.checkpoint import load_weights, weights_folder
 from models.path_frame import SAMPLES, headings, rotate_into, sample_times
 from models.surroundings import free_room
 from planner.choose import Candidate
 from planner.experts import ExpertConfig, find_experts
+from planner.generation import RELEASED, load_generator
 from planner.proposals import control_count
 from planner.routes import routes
 from safety_filter.solver import SafetyFilter
@@ -46,6 +48,7 @@ class DatasetConfig:
     held_out: tuple[Family, ...] = ("polygons",)  # families that training never sees
     sampling: SamplingConfig = field(default_factory=lambda: TRAINING)
     experts: ExpertConfig = field(default_factory=ExpertConfig)
+    drawn: bool = False  # the released generator draws starts, too
 
 
 def make_dataset(folder: Path, config: DatasetConfig, workers: int = 2) -> dict:
@@ -117,11 +120,11 @@ def _start_worker() -> None:
 
 
 def _make_shard(folder: Path, k: int, config: DatasetConfig) -> dict[str, float]:
-    safety_filter = SafetyFilter(pool=None)
+    safety_filter, proposer = SafetyFilter(pool=None), load_generator(streams=1) if config.drawn else None
     entries, asked = [], 0
     for seed, scenario in training_scenarios(config, k):
         asked += 1
-        plans = find_experts(scenario, seed, safety_filter, config.experts)
+        plans = find_experts(scenario, seed, safety_filter, config.experts, proposer)
         if plans:
             entries.append(describe(scenario, plans))
     if not entries:
@@ -173,7 +176,8 @@ def sampled(control_points: torch.Tensor, horizon: float) -> torch.Tensor:
 
 def _manifest(config: DatasetConfig) -> dict:
     packages = {name: version(name) for name in ("numpy", "numba", "torch")}
-    return {"format": FORMAT, "samples": SAMPLES, "config": asdict(config), "packages": packages, "python": platform.python_version()}
+    told = {"format": FORMAT, "samples": SAMPLES, "config": asdict(config), "packages": packages, "python": platform.python_version()}
+    return told | ({"generator": load_weights(weights_folder(), RELEASED)[0].sha256} if config.drawn else {})
 
 
 def _same_or_new(path: Path, manifest: dict) -> None:
@@ -182,6 +186,6 @@ def _same_or_new(path: Path, manifest: dict) -> None:
         found = json.loads(path.read_text())
         for told in (found, wanted):
             told["config"] = {key: value for key, value in told["config"].items() if key != "scenarios"}  # it may grow
-        if any(found.get(key) != wanted[key] for key in ("format", "samples", "config")):
+        if any(found.get(key) != wanted.get(key) for key in ("format", "samples", "config", "generator")):
             raise InvalidScenario(f"{path} tells of a data set made otherwise; choose another folder")
     path.write_text(json.dumps(manifest, indent=1))

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from maps.scenario import Scenario, ScenarioBatch
 from planner.choose import Candidate, different
+from planner.generation import Proposer
 from planner.plan import PlanOptions
 from planner.polish import PolishConfig, polish
 from planner.proposals import control_count, straight_lines
@@ -32,15 +33,19 @@ class ExpertConfig:
     soft: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.01, growth=1.3))  # for lines
     paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.1, wall_penalty=2.0, growth=1.3))  # for ways around walls
     tight: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=1.0, wall_penalty=4.0))  # where none of those led to a plan
-    polish: PolishConfig = field(default_factory=lambda: PolishConfig(passes=3, enough=1.0))
+    flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.3, wall_penalty=2.0))  # for what a generator draws
+    polish: PolishConfig = field(default_factory=lambda: PolishConfig(passes=5, enough=1.0))
     search: SearchOptions = field(default_factory=_quick_search)
-    bent: int = 2  # perturbed lines
+    bent: int = 1  # perturbed lines
     searched: int = 4  # paths asked of search
+    drawn: int = 6  # trajectories drawn by a generator, where there is one; search is then asked for half as many paths
     kept: int = 4  # most plans of a scenario
     worst: float = 1.25  # cost of a plan over that of the best, beyond which it is dropped
 
 
-def find_experts(scenario: Scenario, seed: int, safety_filter: SafetyFilter, config: ExpertConfig | None = None) -> list[Candidate]:
+def find_experts(
+    scenario: Scenario, seed: int, safety_filter: SafetyFilter, config: ExpertConfig | None = None, proposer: Proposer | None = None
+) -> list[Candidate]:
     """Plans that differ in who passes whom and what on which side, best first.
 
     Args:
@@ -48,14 +53,15 @@ def find_experts(scenario: Scenario, seed: int, safety_filter: SafetyFilter, con
         seed: of perturbations and search orders.
         safety_filter: repairs the proposals.
         config: how many starts, and how they are filtered.
+        proposer: a trained generator whose trajectories are starts as well: what it learns from gets better as it does.
 
     Returns:
         At most `config.kept` certified plans; none where no start led to one.
     """
     config = config or ExpertConfig()
     task = Task.begin(scenario, PlanOptions(seed=seed, candidates=config.bent, alternatives=config.kept))
-    paths = searched(task, config.searched, config.search)
-    for wave in _waves(paths, config):
+    paths = searched(task, config.searched if proposer is None else config.searched // 2, config.search)
+    for wave in _waves(paths, config, proposer):
         run_wave([task], wave, safety_filter, None)
     if not task.found:
         run_wave([task], Wave("search", "search", lambda _: paths, config.tight), safety_filter, None)
@@ -66,8 +72,10 @@ def find_experts(scenario: Scenario, seed: int, safety_filter: SafetyFilter, con
     return [plan for plan in plans if plan.metrics.cost <= config.worst * plans[0].metrics.cost]
 
 
-def _waves(paths: Float[Tensor, "M N n 2"], config: ExpertConfig) -> list[Wave]:
+def _waves(paths: Float[Tensor, "M N n 2"], config: ExpertConfig, proposer: Proposer | None) -> list[Wave]:
+    drawn = [] if proposer is None else [Wave("flow", "generate", lambda task: proposer(task, config.drawn), config.flow)]
     return [
+        *drawn,
         Wave("straight", "generate", straight, config.soft),
         Wave("straight", "generate", partial(perturbed, many=config.bent), config.soft),
         Wave("straight", "generate", _along_routes, config.paths),

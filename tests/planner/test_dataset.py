@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from maps.errors import InvalidInput, InvalidScenario
+from models.checkpoint import load_weights, weights_folder
 from models.condition import Surveyed, condition_on
 from models.path_frame import headings, rotate_out_of
 from planner.dataset import DatasetConfig, describe, make_dataset, sampled, shard_path, shards, training_scenarios
 from planner.expert_batches import BatchConfig, ExpertSet
 from planner.experts import ExpertConfig, find_experts
-from planner.generation import survey
+from planner.generation import RELEASED, survey
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
 
@@ -53,7 +54,15 @@ def test_every_shard_and_seed_has_its_own_scenarios(few_config: DatasetConfig):
     assert len({*first, *others}) == len(first) + len(others)
 
 
-@pytest.mark.parametrize("other", [{"seed": 4}, {"shard": 4}, {"robots": (1, 4)}, {"held_out": ()}])
+def test_what_is_drawn_enters_shards_and_its_weights_the_manifest(few_experts: Path, few_config: DatasetConfig, tmp_path: Path):
+    manifest = make_dataset(tmp_path, replace(few_config, drawn=True), workers=1)
+    assert manifest["generator"] == load_weights(weights_folder(), RELEASED)[0].sha256
+    plain, drawn_too = arrays(shard_path(few_experts, 0)), arrays(shard_path(tmp_path, 0))
+    assert drawn_too["plans"].sum() >= 1
+    assert not (plain["path"].shape == drawn_too["path"].shape and np.array_equal(plain["path"], drawn_too["path"]))
+
+
+@pytest.mark.parametrize("other", [{"seed": 4}, {"shard": 4}, {"robots": (1, 4)}, {"held_out": ()}, {"drawn": True}])
 def test_a_folder_of_another_data_set_is_refused(few_experts: Path, few_config: DatasetConfig, other: dict):
     before = (few_experts / "manifest.json").read_text()
     with pytest.raises(InvalidScenario, match="another folder"):
