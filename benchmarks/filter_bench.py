@@ -30,6 +30,7 @@ from safety_filter.verify import certify
 SERVED = FilterConfig()
 VARIANTS = {
     "as served": SERVED,
+    "lengths not weighed": replace(SERVED, length_weight=0.0),
     "two-mode linear system": replace(SERVED, two_mode=True),
     "multipliers kept": replace(SERVED, multiplier_keep=1.0),
     "two-mode, multipliers kept, doubled every 20 rounds": replace(

@@ -1,8 +1,10 @@
 """The generator, measured: certified shares, rounds, cost against lines and search, diversity, the time of the network.
 
     python benchmarks/flow_bench.py [--parts certified,rounds,default,diversity,network] [--count 25] [--seed 60000]
+    python benchmarks/flow_bench.py --parts networks --networks NAME=FOLDER,NAME=FOLDER
 
-Plans are made in this process, one request at a time, and judged by score.py.
+Plans are made in this process, one request at a time, and judged by score.py. `networks` compares those of several training
+runs; one that is named `regression` is asked once, without noise.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ for _name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import argparse
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import orjson
@@ -29,13 +32,14 @@ from api.plan_wire import AnswerConfig, plan_document, to_json
 from api.settings import Settings
 from maps.sampling import sample_scenario
 from maps.scenario import Scenario
+from models.generator import SamplingConfig
 from planner.assembly import load_planner
 from planner.choose import count_homotopies, mean_pairwise_distance
-from planner.generation import survey
+from planner.generation import load_generator, survey
 from planner.pipeline import Planner
 from planner.plan import Plan, PlanOptions
 from planner.proposals import control_count
-from planner.task import Task
+from planner.task import Task, without
 from planner.waves import Wave, run_wave
 from safety_filter.problem import FilterConfig
 
@@ -150,8 +154,17 @@ def rounds(planner: Planner, count: int, seed: int) -> None:
     print(table(["cell", "both solve", "rounds flow", "rounds line", "ratio", "cost flow", "cost line"], rows), flush=True)
 
 
+def lone_cost(planner: Planner, scenario: Scenario) -> float:
+    """Cost of a fleet each of whose robots has the place to itself: what no plan of the fleet on the same ways can undercut."""
+    planner = planner.replace(polish=replace(planner.config.polish, passes=8, enough=1.0))
+    plans = [planner.plan(without(scenario, [], [k])).metrics for k in range(len(scenario))]
+    straight = float((scenario.goal - scenario.start).norm(dim=-1).sum())
+    length, bent = sum(m.path_length for m in plans), float(np.mean([m.mean_sq_acc for m in plans]))
+    return length / straight + 0.5 * bent / float(((scenario.fleet.a_max / 2) ** 2).mean())
+
+
 def default(planner: Planner, count: int, seed: int) -> None:
-    """Default sources against search and straight lines alone."""
+    """Default sources against search and straight lines alone, and against fleets whose robots do not meet."""
     rows = []
     for family, robots in DEFAULT:
         problems = instances(family, robots, count, seed)
@@ -159,10 +172,11 @@ def default(planner: Planner, count: int, seed: int) -> None:
         without = planned(planner, problems, PlanOptions(sources=("search", "straight")))
         both = [(a.metrics.cost, b.metrics.cost) for a, b in zip(with_flow.plans, without.plans, strict=True) if a.metrics and b.metrics]
         cost = [mean([pair[k] for pair in both]) for k in (0, 1)]
-        figures = [mean(with_flow.solved()), mean(without.solved()), *cost, cost[0] / cost[1] - 1.0]
+        lone = mean([lone_cost(planner, problem.scenario) for problem in problems])
+        figures = [mean(with_flow.solved()), mean(without.solved()), *cost, cost[0] / cost[1] - 1.0, lone / cost[1] - 1.0]
         rows.append([f"{family} {robots}", *figures, with_flow.p50(), without.p50(), with_flow.p50() / without.p50()])
         print(rows[-1], flush=True)
-    head = ["cell", "solved", "without", "cost", "without", "change", "p50 ms", "without", "ratio"]
+    head = ["cell", "solved", "without", "cost", "without", "change", "alone", "p50 ms", "without", "ratio"]
     print(table(head, rows), flush=True)
 
 
@@ -203,6 +217,25 @@ def network(planner: Planner, count: int, seed: int) -> None:
     print(table(["what", "encode + sample, ms", "mark", "routes and room, ms"], rows), flush=True)
 
 
+def networks(planners: dict[str, Planner], count: int, seed: int) -> None:
+    """Networks side by side: what is certified of eight candidates, the best of them, and how many differ."""
+    rows = []
+    for family, robots in (("hall", 32), ("dense", 18), ("room", 18), ("shelf", 18), ("warehouse", 16)):
+        problems = instances(family, robots, count, seed)
+        for name, planner in planners.items():
+            tasks = [Task.begin(problem.scenario, PlanOptions(seed=k)) for k, problem in enumerate(problems)]
+            wave = Wave("flow", "generate", lambda t, p=planner: p.proposer(t, 8), planner.config.flow)
+            for task in tasks:
+                run_wave([task], wave, planner._filter, planner._pool)
+            solved = [task for task in tasks if task.found]
+            cost = mean([min(c.metrics.cost for c in task.found) for task in solved])
+            kinds = mean([count_homotopies(task.found, task.scenario.scene) for task in solved])
+            each = mean([len(task.found) / 8 for task in tasks])
+            rows.append([f"{family} {robots}", name, len(solved) / len(tasks), each, cost, kinds])
+            print(rows[-1], flush=True)
+    print(table(["cell", "network", "certified", "each candidate", "cost of the best", "homotopies of 8"], rows), flush=True)
+
+
 def _joined(surveyed: list) -> object:
     names = surveyed[0].__dataclass_fields__
     return type(surveyed[0])(**{name: torch.cat([getattr(s, name) for s in surveyed]) for name in names})
@@ -211,14 +244,25 @@ def _joined(surveyed: list) -> object:
 PARTS = {"certified": certified, "rounds": rounds, "default": default, "diversity": diversity, "network": network}
 
 
+def _planner(name: str, folder: Path) -> Planner:
+    """A planner with the network of a training run."""
+    sampling = SamplingConfig(steps=0, temperature=0.0) if name == "regression" else None
+    return Planner(proposer=load_generator(folder, sampling))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Measures the generator.")
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--count", type=int, default=25, help="instances of a cell")
     parser.add_argument("--seed", type=int, default=60_000, help="instance k of a cell is made from seed + k")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--networks", default="", metavar="NAME=FOLDER,...", help="training runs to compare")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    if arguments.networks:
+        planners = {name: _planner(name, Path(folder)) for name, folder in (entry.split("=") for entry in arguments.networks.split(","))}
+        networks(planners, arguments.count, arguments.seed)
+        return
     planner = load_planner(arguments.threads)
     planner.warm_up()
     for name in arguments.parts.split(","):

@@ -1,6 +1,7 @@
 """The generator at work: what it is told of a task, and the joint trajectories that it draws."""
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from jaxtyping import Float
@@ -71,21 +72,21 @@ class Proposer:
         return self.generator.sample(drawn.surveyed, drawn.routes[None], many, [seed])[0]
 
 
-def load_generator(name: str = RELEASED, sampling: SamplingConfig | None = None, streams: int = 2) -> Proposer:
-    """The released generator, run by OpenVINO where that is installed, else by torch.
+def load_generator(folder: Path | None = None, sampling: SamplingConfig | None = None, streams: int = 2) -> Proposer:
+    """The generator, run by OpenVINO where that is installed, else by torch.
 
     Args:
-        name: of the weights.
+        folder: of its weights, such as that of a training run; None: those released with the package.
         sampling: how the flow is followed.
         streams: calls of the network that may run at once.
 
     Raises:
         InvalidCheckpoint: its files are missing, damaged or foreign.
     """
-    folder = weights_folder()
-    identity, config, tensors = load_weights(folder, name)
+    folder = folder or weights_folder()
+    identity, config, tensors = load_weights(folder, RELEASED)
     network = DiT(network_config(config["network"]), Normalizer.blank(config["network"]["modes"]))
-    fill_module(network, tensors, folder / f"{name}.safetensors")
+    fill_module(network, tensors, folder / f"{RELEASED}.safetensors")
     return Proposer(Generator(OpenVINONetwork(network, streams) if available() else network.eval(), sampling), identity)
 
 

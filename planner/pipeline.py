@@ -31,7 +31,7 @@ class PlannerConfig:
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
     flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for what the generator draws
     drawn: int = 1  # candidates drawn and filtered at first; the rest where neither that nor search leads to a plan
-    doubt: float = 1.12  # cost of a plan from straight lines above which the generator has a try as well
+    doubt: float = 1.1  # times the cost of undisturbed lines, above which the generator has a try beside what lines led to
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
@@ -66,7 +66,7 @@ class Planner:
         options = options or [PlanOptions()] * len(scenarios)
         tasks = [Task.begin(scenario, option) for scenario, option in zip(scenarios, options, strict=True)]
         self._check(tasks)
-        shortest_horizon([task for task in self._open(tasks) if task.scenario.horizon is None], self._solve)
+        shortest_horizon([task for task in self._open(tasks) if task.scenario.horizon is None], partial(self._solve, content=True))
         self._solve(self._open(tasks))
         self._partial(tasks)
         self._diversify(tasks)
@@ -131,10 +131,10 @@ class Planner:
         ahead = self._pool.submit(propose, lone)
         return lambda _: ahead.result()
 
-    def _solve(self, tasks: list[Task]) -> None:
-        """Runs waves for the tasks that the earlier ones left without a plan, or with a doubtful one."""
+    def _solve(self, tasks: list[Task], content: bool = False) -> None:
+        """Runs waves for the tasks that the earlier ones left without a plan, or, unless any will do, with a doubtful one."""
         for wave in self._waves(tasks):
-            self._run([task for task in tasks if wave.concerns(task)], wave)
+            self._run([task for task in tasks if (not task.found if content else wave.concerns(task))], wave)
 
     def _run(self, tasks: list[Task], wave: Wave) -> None:
         """Runs a wave; plans that the generator had a part in name its weights."""

@@ -34,11 +34,15 @@ class Wave:
     stage: str  # whose time the making of proposals counts as
     propose: Propose
     config: FilterConfig
-    doubt: float = float("inf")  # cost above which a plan that a task has already is not good enough to be left at that
+    doubt: float = float("inf")  # times the cost of undisturbed straight lines, above which a plan is not left at that
 
     def concerns(self, task: Task) -> bool:
         """Whether a task has no plan yet, or a doubtful one."""
-        return not task.found or best(task.found).metrics.cost > self.doubt
+        if not task.found or self.doubt == float("inf"):
+            return not task.found
+        lines = ScenarioBatch.stack([task.scenario]).minimum_jerk(control_count(task.scenario, task.horizon))[0].numpy()
+        undisturbed = measure(lines, task.scenario, task.horizon).cost
+        return best(task.found).metrics.cost > self.doubt * max(undisturbed, 1.0)
 
 
 def straight(task: Task) -> Float[Tensor, "1 N n 2"]:

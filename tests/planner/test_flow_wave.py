@@ -11,12 +11,14 @@ from torch import Tensor
 
 from maps.fleet import Fleet
 from maps.sampling import Family, sample_scenario
-from maps.scenario import Scenario
+from maps.scenario import Scenario, ScenarioBatch
 from maps.scene import Polygon, Scene
+from planner.choose import measure
 from planner.generation import Proposer, load_generator
 from planner.pipeline import Planner, PlannerConfig
 from planner.plan import Plan, PlanOptions, PlanStatus
 from planner.polish import PolishConfig
+from planner.proposals import control_count
 from planner.task import Task
 from safety_filter.verify import certify
 
@@ -127,12 +129,15 @@ def ring(robots: int, radius: float) -> Scenario:
 def test_a_doubtful_plan_from_lines_has_the_generator_try_and_a_good_one_has_not(proposer):
     crowded, planner = ring(14, 3.0), Planner(PlannerConfig(polish=PolishConfig(passes=0)), proposer)
     lines = planner.plan(crowded, PlanOptions(sources=("straight",)))
-    asked = replace(planner.config, doubt=lines.metrics.cost - 0.01)
+    batch = ScenarioBatch.stack([crowded])
+    undisturbed = measure(batch.minimum_jerk(control_count(crowded, 12.0))[0].numpy(), crowded, 12.0).cost
+    known = lines.metrics.cost / undisturbed
+    asked = replace(planner.config, doubt=known - 0.01)
     before = proposer.draws
     plan = Planner(asked, proposer).plan(crowded)
     assert proposer.draws == before + 1
     assert plan.model == proposer.identity
     assert plan.metrics.cost <= lines.metrics.cost
-    content = Planner(replace(asked, doubt=lines.metrics.cost + 0.01), proposer).plan(crowded)
+    content = Planner(replace(asked, doubt=known + 0.01), proposer).plan(crowded)
     assert proposer.draws == before + 1
     assert content.model is None
