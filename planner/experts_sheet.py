@@ -11,7 +11,7 @@ import torch
 
 from maps.errors import InvalidInput
 from models.path_frame import headings, rotate_out_of
-from planner.dataset import MANIFEST, DatasetConfig, shards, training_scenarios
+from planner.dataset import MANIFEST, SCENES, DatasetConfig, shards, training_scenarios
 from planner.drawing import FLOOR, INK, OUTSIDE, Box, discs_at, draw_scene, robot_colors, view_box
 
 if TYPE_CHECKING:
@@ -87,8 +87,10 @@ def stored_config(folder: Path) -> DatasetConfig:
         raise InvalidInput(f"{folder} holds no data set; make one with `flowfleet dataset`")
     told: dict[str, Any] = json.loads(path.read_text())["config"]
     lists = {name: tuple(told[name]) for name in ("robots", "held_out")}
-    config = replace(DatasetConfig(seed=told["seed"], scenarios=told["scenarios"], shard=told["shard"]), **lists)
-    if json.loads(json.dumps(asdict(config))) != told:
+    drawn = DatasetConfig(seed=told["seed"], scenarios=told["scenarios"], shard=told["shard"], drawn=told.get("drawn", False))
+    known = [replace(drawn, sampling=sampling, **lists) for sampling in SCENES.values()]
+    config = next((config for config in known if json.loads(json.dumps(asdict(config))) == told), None)
+    if config is None:
         raise InvalidInput(f"{path} tells of settings that this version does not have; its scenarios cannot be drawn again")
     return config
 

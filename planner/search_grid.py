@@ -95,14 +95,16 @@ def segment_clear(ax, ay, bx, by, world, clearance):
 def _march(ax, ay, bx, by, world, clearance, after, before):
     """`segment_clear` of obstacles; what lies less than `after` from a or `before` from b is known to be clear."""
     length = np.hypot(bx - ax, by - ay)
-    least, done = 0.25 * clearance, after
+    least, done, reach = 0.25 * clearance, after, 2.0 * clearance
+    most = 16.0 * clearance if world.grid_left.shape[0] > 0 else FAR  # looking further costs more where there is a grid
     while done <= length - before:
         share = done / length if length > 0.0 else 0.0
-        d, _, _ = obstacle_distance(ax + share * (bx - ax), ay + share * (by - ay), world, 2.0 * clearance)
+        d, _, _ = obstacle_distance(ax + share * (bx - ax), ay + share * (by - ay), world, reach)
         if d < clearance:
             return False
         if done >= length:
             break
+        reach = min(2.0 * d, most) if d > reach - clearance else 2.0 * clearance
         done = min(done + max(d - clearance, least), length)
     return True
 

@@ -1,7 +1,7 @@
 """Shards: the same for a seed, made once, and what is read from them is what was planned."""
 
 import json
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,10 @@ from maps.errors import InvalidInput, InvalidScenario
 from models.checkpoint import load_weights, weights_folder
 from models.condition import Surveyed, condition_on
 from models.path_frame import headings, rotate_out_of
-from planner.dataset import DatasetConfig, describe, make_dataset, sampled, shard_path, shards, training_scenarios
+from planner.dataset import MANIFEST, SCENES, DatasetConfig, describe, make_dataset, sampled, shard_path, shards, training_scenarios
 from planner.expert_batches import BatchConfig, ExpertSet
 from planner.experts import ExpertConfig, find_experts
+from planner.experts_sheet import stored_config
 from planner.generation import RELEASED, survey
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
@@ -59,7 +60,15 @@ def test_what_is_drawn_enters_shards_and_its_weights_the_manifest(few_experts: P
     assert manifest["generator"] == load_weights(weights_folder(), RELEASED)[0].sha256
     plain, drawn_too = arrays(shard_path(few_experts, 0)), arrays(shard_path(tmp_path, 0))
     assert drawn_too["plans"].sum() >= 1
+    assert stored_config(tmp_path) == replace(few_config, drawn=True)
     assert not (plain["path"].shape == drawn_too["path"].shape and np.array_equal(plain["path"], drawn_too["path"]))
+
+
+@pytest.mark.parametrize("scenes", SCENES)
+def test_a_manifest_tells_the_config_back(scenes: str, tmp_path: Path):
+    config = DatasetConfig(seed=5, robots=(2, 9), held_out=("grid",), sampling=SCENES[scenes])
+    (tmp_path / MANIFEST).write_text(json.dumps({"config": asdict(config)}))
+    assert stored_config(tmp_path) == config
 
 
 @pytest.mark.parametrize("other", [{"seed": 4}, {"shard": 4}, {"robots": (1, 4)}, {"held_out": ()}, {"drawn": True}])
