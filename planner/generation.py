@@ -87,7 +87,8 @@ def load_generator(folder: Path | None = None, sampling: SamplingConfig | None =
     identity, config, tensors = load_weights(folder, RELEASED)
     network = DiT(network_config(config["network"]), Normalizer.blank(config["network"]["modes"]))
     fill_module(network, tensors, folder / f"{RELEASED}.safetensors")
-    return Proposer(Generator(OpenVINONetwork(network, streams) if available() else network.eval(), sampling), identity)
+    fast = available() and network.config.attention  # the tracer would take the mask of robots that see nobody for a constant
+    return Proposer(Generator(OpenVINONetwork(network, streams) if fast else network.eval(), sampling), identity)
 
 
 def network_config(entries: dict[str, object]) -> DiTConfig:

@@ -27,9 +27,9 @@ class PlannerConfig:
 
     lines: FilterConfig = field(default_factory=FilterConfig)  # for straight lines: soft, robots choose sides
     bent: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.2))  # for perturbed lines: less soft, so that bends count
-    paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for paths: walls hold at once
+    paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.3, wall_penalty=2.0))  # for paths: walls hold at once
     stiff: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=8.0, wall_penalty=30.0))  # for paths that must not be let go
-    flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.5, wall_penalty=2.0))  # for what the generator draws
+    flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.3, wall_penalty=2.0))  # for what the generator draws
     drawn: int = 1  # candidates drawn and filtered at first; the rest where neither that nor search leads to a plan
     doubt: float = 1.1  # times the cost of undisturbed lines, above which the generator has a try beside what lines led to
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates

@@ -22,7 +22,7 @@ from safety_filter.solver import SafetyFilter
 class PolishConfig:
     """How far and how often a plan is smoothed."""
 
-    passes: int = 2
+    passes: int = 1
     enough: float = 1.06  # cost below which a plan is left as it is
     pull: float = 0.3  # weight of staying near the plan in the first pass, cost per mean square radius
     tighten: float = 2.0  # factor of the pull from pass to pass

@@ -179,11 +179,16 @@ def add_lanes(matrix, vector, scale, out):
     """
     lanes = matrix.shape[2]
     for k in range(vector.shape[0]):
-        for d in range(min(BANDS - 1, k) + 1):
+        for i in range(lanes):
+            q = matrix[k, 0, i] * scale
+            out[k, i] += q * vector[k, i]
+            out[k, lanes + i] += q * vector[k, lanes + i]
+        for d in range(1, min(BANDS - 1, k) + 1):
             for i in range(lanes):
                 q = matrix[k, d, i] * scale
                 out[k, i] += q * vector[k - d, i]
                 out[k, lanes + i] += q * vector[k - d, lanes + i]
-                if d > 0:
-                    out[k - d, i] += q * vector[k, i]
-                    out[k - d, lanes + i] += q * vector[k, lanes + i]
+            for i in range(lanes):
+                q = matrix[k, d, i] * scale
+                out[k - d, i] += q * vector[k, i]
+                out[k - d, lanes + i] += q * vector[k, lanes + i]

@@ -140,8 +140,12 @@ def _normal_matrix(tables, schedule, penalty, taut, pairs_weight, gap, speed, ac
     for k in range(count):
         for d in range(6):
             entry = tables.smoothness[k, 5 - d] + everywhere * tables.gram[k, 5 - d] if k >= d else 0.0
-            for i in range(lanes):
-                matrix[k, d, i] = entry if schedule.two_mode else entry + taut[k, d, i]
+            if schedule.length_weight > 0.0:
+                for i in range(lanes):
+                    matrix[k, d, i] = entry + taut[k, d, i]
+            else:
+                for i in range(lanes):
+                    matrix[k, d, i] = entry
     if schedule.two_mode:
         robots = gap.weight.shape[1]
         ones, both, all_samples = np.ones((samples, 2)), np.ones((samples, 2)), np.ones(samples, np.bool_)
