@@ -51,7 +51,7 @@ CERTIFIED = (
     + [("warehouse", 16, 0.9), ("clutter", 16, 0.7), ("random rooms", 9, None), ("held-out polygons", 9, 0.8)]
     + [(name, 8, 0.8) for name in ("aws005", "room-32-32-4", "warehouse-10-20")]
 )
-QUICK = FilterConfig(penalty=2.0, wall_penalty=8.0)  # for what is drawn, where rounds count
+QUICK = FilterConfig(penalty=3.0, wall_penalty=8.0)  # for what is drawn, where rounds count
 MAP_FILES = {
     "aws005": ("nav2/aws005_map.yaml", None),
     "room-32-32-4": ("movingai/room-32-32-4.map", 1.0),
