@@ -66,7 +66,7 @@ def _smoothness(step: cp.Variable, control: np.ndarray, problem: BatchProblem) -
 def _length(step: cp.Variable, control: np.ndarray, taut: Tensor) -> cp.Expression:
     """The quadratics on the robots' lengths."""
     roots = [_root(matrix) for matrix in taut[0].detach().numpy()] * 2
-    return 0.5 * cp.sum(cp.hstack([cp.sum_squares(root @ (control[k] + step[k])) for k, root in enumerate(roots)]))
+    return cp.sum(cp.hstack([0.5 * cp.sum_squares(root @ (control[k] + step[k])) for k, root in enumerate(roots)]))
 
 
 def _pull(problem: BatchProblem, iterate: BatchIterate) -> np.ndarray:
