@@ -66,7 +66,10 @@ def _smoothness(step: cp.Variable, control: np.ndarray, problem: BatchProblem) -
 def _length(step: cp.Variable, control: np.ndarray, taut: Tensor) -> cp.Expression:
     """The quadratics on the robots' lengths."""
     roots = [_root(matrix) for matrix in taut[0].detach().numpy()] * 2
-    return cp.sum(cp.hstack([0.5 * cp.sum_squares(root @ (control[k] + step[k])) for k, root in enumerate(roots)]))
+    cost = cp.Constant(0.0)
+    for k, root in enumerate(roots):
+        cost = cost + 0.5 * cp.sum_squares(root @ (control[k] + step[k]))
+    return cost
 
 
 def _pull(problem: BatchProblem, iterate: BatchIterate) -> np.ndarray:
