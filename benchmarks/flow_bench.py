@@ -1,10 +1,10 @@
 """The generator, measured: certified shares, rounds, cost against lines and search, diversity, the time of the network.
 
     python benchmarks/flow_bench.py [--parts certified,rounds,default,diversity,network] [--count 25] [--seed 60000]
-    python benchmarks/flow_bench.py --parts networks --networks NAME=FOLDER,NAME=FOLDER
+    python benchmarks/flow_bench.py --networks NAME=FOLDER,NAME=FOLDER [--count 25] [--seed 60000]
 
-Plans are made in this process, one request at a time, and judged by score.py. `networks` compares those of several training
-runs; one that is named `regression` is asked once, without noise.
+Plans are made in this process, one request at a time, and judged by score.py. `--networks` compares those of several training
+runs instead; one that is named `regression` is asked without noise, so all its candidates are alike.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def rounds(planner: Planner, count: int, seed: int) -> None:
 
 
 def lone_cost(planner: Planner, scenario: Scenario) -> float:
-    """Cost of a fleet each of whose robots has the place to itself: what no plan of the fleet on the same ways can undercut."""
+    """Cost of a fleet each of whose robots has the place to itself: about what is left if nobody is in anybody's way."""
     planner = planner.replace(polish=replace(planner.config.polish, passes=8, enough=1.0))
     plans = [planner.plan(without(scenario, [], [k])).metrics for k in range(len(scenario))]
     straight = float((scenario.goal - scenario.start).norm(dim=-1).sum())
@@ -169,12 +169,12 @@ def default(planner: Planner, count: int, seed: int) -> None:
     for family, robots in DEFAULT:
         problems = instances(family, robots, count, seed)
         with_flow = planned(planner, problems, PlanOptions())
-        without = planned(planner, problems, PlanOptions(sources=("search", "straight")))
-        both = [(a.metrics.cost, b.metrics.cost) for a, b in zip(with_flow.plans, without.plans, strict=True) if a.metrics and b.metrics]
+        search = planned(planner, problems, PlanOptions(sources=("search", "straight")))
+        both = [(a.metrics.cost, b.metrics.cost) for a, b in zip(with_flow.plans, search.plans, strict=True) if a.metrics and b.metrics]
         cost = [mean([pair[k] for pair in both]) for k in (0, 1)]
         lone = mean([lone_cost(planner, problem.scenario) for problem in problems])
-        figures = [mean(with_flow.solved()), mean(without.solved()), *cost, cost[0] / cost[1] - 1.0, lone / cost[1] - 1.0]
-        rows.append([f"{family} {robots}", *figures, with_flow.p50(), without.p50(), with_flow.p50() / without.p50()])
+        figures = [mean(with_flow.solved()), mean(search.solved()), *cost, cost[0] / cost[1] - 1.0, lone / cost[1] - 1.0]
+        rows.append([f"{family} {robots}", *figures, with_flow.p50(), search.p50(), with_flow.p50() / search.p50()])
         print(rows[-1], flush=True)
     head = ["cell", "solved", "without", "cost", "without", "change", "alone", "p50 ms", "without", "ratio"]
     print(table(head, rows), flush=True)

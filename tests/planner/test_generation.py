@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,14 +11,16 @@ import torch
 from torch import Tensor
 
 from maps.fleet import Fleet
+from maps.sampling import sample_scenario
 from maps.scenario import Scenario
 from maps.scene import Polygon, Scene
+from models.checkpoint import save_weights
 from models.condition import Surveyed
 from models.dit import DiT, DiTConfig
 from models.generator import Generator, SamplingConfig
 from models.normalizer import Normalizer
 from models.path_frame import SAMPLES
-from planner.generation import Proposer, network_config, survey
+from planner.generation import RELEASED, Proposer, load_generator, network_config, survey
 from planner.plan import PlanOptions
 from planner.task import Task
 
@@ -118,3 +121,18 @@ def test_obstacles_that_are_far_or_shuffled_change_nothing():
 def test_proposals_depend_on_the_seed():
     assert torch.equal(propose(lanes(5), 1), propose(lanes(5), 1))
     assert not torch.allclose(propose(lanes(5), 1), propose(lanes(5), 2), atol=0.01)
+
+
+@pytest.mark.parametrize("attention", [True, False])
+def test_weights_of_any_run_draw_for_any_number_of_robots(attention: bool, tmp_path: Path):
+    config = DiTConfig(width=16, layers=1, attention=attention)
+    torch.manual_seed(0)
+    network = DiT(config, Normalizer.blank(config.modes))
+    saved = save_weights(tmp_path, RELEASED, "7", {"network": asdict(config)}, network.state_dict())
+    load = load_generator(tmp_path)
+    assert load.identity == saved
+    for robots in (2, 5):
+        scenario = sample_scenario(np.random.default_rng(robots), robots, "open")
+        drawn = load(Task.begin(scenario, PlanOptions()), 3)
+        assert drawn.shape[:2] == (3, robots)
+        assert drawn.isfinite().all()
