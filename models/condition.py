@@ -1,13 +1,16 @@
 """What the generator knows of a scene: its robots, their routes and what stands beside them, free of frame, scale and order."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from models.path_frame import KNOTS, headings, rotate_into
-from models.surroundings import ASIDE
+from maps.scenario import Scenario, ScenarioBatch
+from maps.trajectory import TrajectoryBatch
+from models.path_frame import KNOTS, SAMPLES, headings, rotate_into, sample_times
+from models.surroundings import ASIDE, free_room
 
 CHORD_FEATURES = 34
 SPEED_FEATURES = 16
@@ -41,6 +44,32 @@ class Surveyed:
             self.route * flip, self.room.flip(-1), self.radius, self.v_max, self.a_max,
             self.start_velocity * flip, self.horizon, self.margin, self.mask,
         )  # fmt: skip
+
+
+def survey_along(scenarios: Sequence[Scenario], control_points: Float[Tensor, "S N n 2"]) -> Surveyed:
+    """What stands beside given trajectories.
+
+    Args:
+        scenarios: the scenes and fleets, with their horizons.
+        control_points: of each robot's route, m; rows beyond a scenario's robots are padding.
+    """
+    batch = ScenarioBatch.stack(list(scenarios))
+    points = control_points.detach()
+    place = TrajectoryBatch(points, batch.horizon.to(points)).position(sample_times())
+    room = place.new_zeros(*place.shape[:2], len(range(SAMPLES)[KNOTS]), len(ASIDE), device="cpu")
+    for k, scenario in enumerate(scenarios):
+        room[k, : len(scenario)] = free_room(scenario, place[k, : len(scenario)].cpu())
+    return Surveyed(
+        route=place,
+        room=room,
+        radius=batch.radius,
+        v_max=batch.v_max,
+        a_max=batch.a_max,
+        start_velocity=batch.start_velocity,
+        horizon=batch.horizon,
+        margin=batch.margin,
+        mask=batch.mask,
+    ).to(points.device)
 
 
 @dataclass(frozen=True)
@@ -149,7 +178,11 @@ class RobotEncoder(nn.Module):
 
     def forward(self, condition: Condition) -> Float[Tensor, "S N d"]:
         """Tokens, the same whatever the order of robots and obstacles."""
-        token = self.own(condition.robot)
+        return self.tokens(condition.robot, condition.room)
+
+    def tokens(self, robot: Float[Tensor, "S N F"], room: Float[Tensor, "S N Q A"]) -> Float[Tensor, "S N d"]:
+        """The same from what a condition holds of the robots and of the room beside their routes."""
+        token = self.own(robot)
         if self.map is not None:
-            token = token + self.map(condition.room.flatten(-2) / 3.0)
+            token = token + self.map(room.flatten(-2) / 3.0)
         return self.mix(token)

@@ -7,6 +7,7 @@ import threading
 import warnings
 from dataclasses import fields
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -17,12 +18,42 @@ from models.dit import KNOT_COUNT, DiT, Encoded
 from models.normalizer import Normalizer
 from models.surroundings import ASIDE
 
+if TYPE_CHECKING:
+    from openvino import CompiledModel
+
 CONDITION = tuple(field.name for field in fields(Condition))
 
 
 def available() -> bool:
     """Whether OpenVINO is installed."""
     return find_spec("openvino") is not None
+
+
+def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int, bf16: bool) -> "CompiledModel":
+    """A module of tensors converted and compiled for the CPU.
+
+    Args:
+        module: takes tensors by position; on the CPU, in evaluation mode.
+        example: its arguments, no two sizes alike that may differ.
+        streams: calls that run at once, one thread each.
+        bf16: lets the CPU compute in bfloat16, if it can.
+    """
+    import openvino
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of the tracer: no size that it sees is kept
+        decoder = TorchScriptPythonDecoder(module, example_input=example)
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    model = frontend.convert(frontend.load(decoder))
+    hints: dict[str, str] = {
+        "NUM_STREAMS": str(streams),
+        "INFERENCE_NUM_THREADS": str(streams),
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "ENABLE_CPU_PINNING": "NO",  # a thread bound to a core that another process keeps busy would wait for it
+    }
+    return openvino.Core().compile_model(model, "CPU", hints)
 
 
 class OpenVINONetwork:
@@ -36,18 +67,8 @@ class OpenVINONetwork:
             streams: calls that run at once, one thread each.
             bf16: lets the CPU compute in bfloat16, if it can.
         """
-        import openvino
-        from openvino.frontend import FrontEndManager
-        from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
         self._network = network.eval()
-        with warnings.catch_warnings(), torch.inference_mode():
-            warnings.simplefilter("ignore")  # of the tracer: no size that it sees is kept
-            decoder = TorchScriptPythonDecoder(_Flat(network), example_input=_example(network))
-        frontend = FrontEndManager().load_by_framework("pytorch")
-        model = frontend.convert(frontend.load(decoder))
-        hints = {"NUM_STREAMS": str(streams), "INFERENCE_NUM_THREADS": str(streams), "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32"}
-        self._compiled = openvino.Core().compile_model(model, "CPU", hints)
+        self._compiled = compile_module(_Flat(network), _example(network), streams, bf16)
         self._requests = threading.local()
 
     @property

@@ -8,15 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maps.scenario import Scenario
-from maps.trajectory import TrajectoryBatch
 from models.checkpoint import ModelIdentity, fill_module, load_weights, weights_folder
-from models.condition import Surveyed
+from models.condition import Surveyed, survey_along
 from models.dit import DiT, DiTConfig
 from models.generator import Generator, SamplingConfig
 from models.normalizer import Normalizer
 from models.openvino_network import OpenVINONetwork, available
-from models.path_frame import sample_times
-from models.surroundings import free_room
 from planner.proposals import control_count
 from planner.routes import routes
 from planner.task import Task
@@ -35,21 +32,8 @@ class Drawn:
 
 def survey(scenario: Scenario, horizon: float, seed: int | None = None) -> Drawn:
     """Finds each robot's route, as `routes` does, and looks at what stands beside it."""
-    fleet = scenario.fleet
     ways = routes(scenario, horizon, control_count(scenario, horizon), seed)
-    place = TrajectoryBatch(ways, torch.tensor(horizon, dtype=ways.dtype)).position(sample_times())
-    surveyed = Surveyed(
-        route=place[None],
-        room=free_room(scenario, place)[None],
-        radius=fleet.radius[None],
-        v_max=fleet.v_max[None],
-        a_max=fleet.a_max[None],
-        start_velocity=scenario.start_velocity[None],
-        horizon=torch.tensor([horizon], dtype=ways.dtype),
-        margin=torch.tensor([scenario.margin], dtype=ways.dtype),
-        mask=torch.ones(1, len(scenario), dtype=torch.bool),
-    )
-    return Drawn(surveyed, ways)
+    return Drawn(survey_along([replace(scenario, horizon=horizon)], ways[None]), ways)
 
 
 class Proposer:

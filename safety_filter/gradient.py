@@ -22,6 +22,7 @@ class Unrolled:
     multiplier: Float[Tensor, "S N n 2"]
     gap_violation: Float[Tensor, " S"]  # m, at the last look
     fixed_point_residual: Float[Tensor, " S"]  # mean over the rounds of |change of control| + |change of multiplier|
+    residuals: Float[Tensor, "S R"]  # the same, round by round
 
 
 def unroll(
@@ -31,6 +32,7 @@ def unroll(
     rounds: int,
     config: FilterConfig | None = None,
     save_memory: bool = False,
+    start: tuple[Tensor, Tensor] | None = None,
 ) -> Unrolled:
     """Runs a fixed number of rounds, differentiably.
 
@@ -41,6 +43,7 @@ def unroll(
         rounds: how many.
         config: weights and schedule.
         save_memory: compute each round again in the backward pass instead of keeping its values.
+        start: control points and multipliers of the first iterate; None: the proposal, and none.
 
     Returns:
         The last iterate. Its gradients are those of the rounds that were run: where the active constraints of a round
@@ -48,13 +51,14 @@ def unroll(
     """
     config = config or FilterConfig()
     problem = stack_problem(proposal, batch, scenes, config)
-    iterate = begin(problem, config.penalty)
-    moved = torch.zeros_like(problem.step)
+    iterate = begin(problem, config.penalty, *(start or ()))
+    moved = []
     for _ in range(rounds):
         after = checkpoint(one_round, problem, iterate, use_reentrant=False) if save_memory else one_round(problem, iterate)
-        moved = moved + _distance(after, iterate)
+        moved.append(_distance(after, iterate))
         iterate = after
-    return Unrolled(iterate.control, iterate.multiplier, iterate.gap, moved / max(rounds, 1))
+    residuals = torch.stack(moved, dim=1) if moved else iterate.gap.new_zeros(len(batch), 1)
+    return Unrolled(iterate.control, iterate.multiplier, iterate.gap, residuals.mean(1), residuals)
 
 
 def _distance(after: BatchIterate, before: BatchIterate) -> Tensor:

@@ -44,6 +44,7 @@ class FilterConfig:
     pair_weight: float = 2.0  # majoriser of a pair's block on each of its two robots (2 bounds it for two robots moving at once)
     two_mode: bool = False  # the linear system of the fleet's mean and deviations, in place of each robot's active constraints
     rounds: int = 320  # most, for one start
+    hopeless: float = float("inf")  # mean radii, worst violation after the first four stages from which on a run is given up
     aim: float = 0.01  # room aimed at beyond what is needed, in radii
     most_aim: float = 0.002  # m
     slack: float = 0.995  # share of the speed limits that is aimed at
@@ -186,11 +187,23 @@ def mover_needs(scenario: Scenario, samples: int, room: np.ndarray) -> tuple[np.
     return place, need
 
 
+def columns(values: np.ndarray) -> np.ndarray:
+    """Values (N, n, 2) as (n, 2 N), x of all robots, then y."""
+    robots, count, _ = values.shape
+    return np.ascontiguousarray(values.transpose(1, 2, 0).reshape(count, 2 * robots))
+
+
+def rows(values: np.ndarray) -> np.ndarray:
+    """The inverse of `columns`."""
+    count, robots = len(values), values.shape[1] // 2
+    return np.ascontiguousarray(values.reshape(count, 2, robots).transpose(2, 0, 1))
+
+
 def make_iterate(control_points: np.ndarray, tables: Tables, penalty: float) -> Iterate:
     """A fresh iterate from a proposal (N, n, 2)."""
     robots, count, _ = control_points.shape
     samples = tables.value.shape[0]
-    control = np.ascontiguousarray(control_points.transpose(1, 2, 0).reshape(count, 2 * robots))
+    control = columns(control_points)
     blocks = -(-(samples - 1) // BLOCK)
     progress = np.zeros(5)
     progress[1] = penalty

@@ -62,12 +62,13 @@ class BatchIterate:
     hard: Float[Tensor, " B"]  # worst relative excess of acceleration
 
 
-def begin(problem: BatchProblem, penalty: float) -> BatchIterate:
-    """Every problem at its proposal."""
+def begin(problem: BatchProblem, penalty: float, control: Tensor | None = None, multiplier: Tensor | None = None) -> BatchIterate:
+    """Every problem at its proposal without multipliers, or at another first iterate."""
     zero = torch.zeros_like(problem.step)
-    control = problem.proposal
+    control = problem.proposal if control is None else control
+    multiplier = torch.zeros_like(control) if multiplier is None else multiplier
     taut = control.new_zeros(*control.shape[:3], control.shape[2])
-    return BatchIterate(control, torch.zeros_like(control), taut, zero + penalty, zero, zero > 0, zero, zero, zero)
+    return BatchIterate(control, multiplier, taut, zero + penalty, zero, zero > 0, zero, zero, zero)
 
 
 def look(problem: BatchProblem, iterate: BatchIterate) -> tuple[Correction, Correction, Correction, Correction]:

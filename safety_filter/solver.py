@@ -17,10 +17,11 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from maps.scenario import Scenario, ScenarioBatch
@@ -28,13 +29,16 @@ from maps.trajectory import TrajectoryBatch
 from safety_filter.kernel import advance
 from safety_filter.problem import (
     FilterConfig,
+    columns,
     make_iterate,
     make_limits,
     make_schedule,
     make_tables,
     room_aimed_at,
+    rows,
     time_scale,
 )
+from safety_filter.warm_start import WarmStart
 
 CHUNK = 4  # stages between two looks at the clock and at progress
 PATIENCE = 2  # chunks between the two violations that tell whether a problem has stalled
@@ -64,7 +68,8 @@ class FilterResult:
     trajectory: TrajectoryBatch  # (S, M, N, n, 2) control points
     status: Int[Tensor, "S M"]  # FilterStatus
     residual: Float[Tensor, "S M"]  # m, worst violation of the room aimed at, at the last iterate
-    rounds: Int[Tensor, "S M"]  # rounds run
+    rounds: Int[Tensor, "S M"]  # rounds run, those of a warm run that led nowhere included
+    again: Bool[Tensor, "S M"]  # run once more from the proposal, since the warm run led nowhere
 
 
 class SafetyFilter:
@@ -82,6 +87,7 @@ class SafetyFilter:
         accept: Accept | None = None,
         deadlines: Sequence[float | None] | None = None,
         config: FilterConfig | None = None,
+        warm_start: WarmStart | None = None,
     ) -> FilterResult:
         """Repairs candidate joint trajectories.
 
@@ -92,6 +98,8 @@ class SafetyFilter:
                 run on with more room aimed at.
             deadlines: time.monotonic() at which to stop each scenario, s; None: no deadline.
             config: used in place of the filter's own.
+            warm_start: predicts where the rounds start. A problem that does not pass in the rounds of its schedule is run
+                once more from the proposal itself.
 
         Returns:
             The last iterate of every problem, with its status. No problem depends on another.
@@ -100,23 +108,56 @@ class SafetyFilter:
         total, proposals = candidates.control_points.shape[:2]
         jobs = [(s, m) for s in range(total) for m in range(proposals)]
 
-        def run(job: tuple[int, int]) -> tuple[np.ndarray, FilterStatus, float, int]:
+        def run(job: tuple[int, int]) -> _Outcome:
             s, m = job
             scenario = batch.scenarios[s]
-            start = candidates.control_points[s, m, : len(scenario)].numpy()
+            proposal = candidates.control_points[s, m, : len(scenario)].numpy()
             test = None if accept is None else partial(accept, s, m)
-            return _Run(scenario, start, config).until_passed(test, None if deadlines is None else deadlines[s])
+            deadline = None if deadlines is None else deadlines[s]
+            if warm_start is None:
+                return _Run(scenario, proposal, config).until_passed(test, deadline)
+            warm = _warm_run(scenario, proposal, config, warm_start).until_passed(test, deadline)
+            if warm.status in (FilterStatus.PASSED, FilterStatus.STOPPED):
+                return warm
+            cold = _Run(scenario, proposal, config).until_passed(test, deadline)
+            return cold._replace(rounds=warm.rounds + cold.rounds, again=True)
 
         done = list(self._pool.map(run, jobs)) if self._pool is not None and len(jobs) > 1 else [run(job) for job in jobs]
         control = candidates.control_points.clone()
-        for (s, m), (points, *_) in zip(jobs, done, strict=True):
-            control[s, m, : points.shape[0]] = torch.from_numpy(points)
+        for (s, m), outcome in zip(jobs, done, strict=True):
+            control[s, m, : outcome.points.shape[0]] = torch.from_numpy(outcome.points)
 
         def column(k: int, kind: torch.dtype) -> Tensor:
             return torch.tensor([row[k] for row in done], dtype=kind).reshape(total, proposals)
 
         trajectory = TrajectoryBatch(control, candidates.horizon)
-        return FilterResult(trajectory, column(1, torch.int64), column(2, torch.float64), column(3, torch.int64))
+        return FilterResult(trajectory, column(1, torch.int64), column(2, torch.float64), column(3, torch.int64), column(4, torch.bool))
+
+
+class _Outcome(NamedTuple):
+    """What became of one problem."""
+
+    points: Float[np.ndarray, "N n 2"]  # m
+    status: FilterStatus
+    residual: float  # m
+    rounds: int
+    again: bool = False
+
+
+def _warm_run(scenario: Scenario, proposal: np.ndarray, config: FilterConfig, warm_start: WarmStart) -> "_Run":
+    run = _Run(scenario, proposal, warm_start.schedule.adapted(config))
+    control, multiplier = warm_start(scenario, proposal)
+    run.iterate.control[:], run.iterate.multiplier[:] = columns(control), columns(multiplier)
+    return run
+
+
+def cold_run(
+    scenario: Scenario, proposal: Float[np.ndarray, "N n 2"], config: FilterConfig
+) -> tuple[FilterStatus, Float[np.ndarray, "N n 2"], Float[np.ndarray, "N n 2"]]:
+    """Status, last control points (m) and multipliers of a run from a proposal: what the learned initialisation is to foresee."""
+    run = _Run(scenario, proposal, config)
+    outcome = run.until_passed(None, None)
+    return outcome.status, outcome.points, rows(run.iterate.multiplier)
 
 
 class _Run:
@@ -127,6 +168,7 @@ class _Run:
         self.tables = make_tables(control_points.shape[1], float(scenario.horizon or 0.0), time_scale(scenario), config)
         self.iterate = make_iterate(control_points, self.tables, config.penalty)
         self.aim = room_aimed_at(scenario, config)
+        self.hopeless = config.hopeless * float(scenario.fleet.radius.mean())
         self._set_room()
 
     def _set_room(self) -> None:
@@ -136,18 +178,15 @@ class _Run:
     @property
     def control_points(self) -> np.ndarray:
         """(N, n, 2) of the current iterate."""
-        count, columns = self.iterate.control.shape
-        return np.ascontiguousarray(self.iterate.control.reshape(count, 2, columns // 2).transpose(2, 0, 1))
+        return rows(self.iterate.control)
 
-    def until_passed(
-        self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None
-    ) -> tuple[np.ndarray, FilterStatus, float, int]:
+    def until_passed(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> _Outcome:
         """Runs until passed and accepted, or until there is no point in going on."""
         status = self._loop(accept, deadline)
         points = self.control_points
         if not np.isfinite(points).all():
             status = FilterStatus.DIVERGED
-        return points, status, float(self.iterate.progress[2]), int(self.iterate.progress[0])
+        return _Outcome(points, status, float(self.iterate.progress[2]), int(self.iterate.progress[0]))
 
     def _loop(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> FilterStatus:
         progress, widened, seen = self.iterate.progress, 0, [np.inf] * EARLIEST
@@ -164,6 +203,8 @@ class _Run:
             if deadline is not None and time.monotonic() > deadline:
                 return FilterStatus.STOPPED
             seen.append(float(progress[2]))
+            if len(seen) == EARLIEST + 1 and seen[-1] > self.hopeless:
+                return FilterStatus.STALLED
             if seen[-1] > 4.0 * self.schedule.gap_tolerance and seen[-1] > STALL * seen[-1 - PATIENCE]:
                 return FilterStatus.STALLED
         return FilterStatus.EXHAUSTED

@@ -6,20 +6,22 @@ round together, and one that has ended stands still.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from maps.scenario import ScenarioBatch
+from maps.scenario import Scenario, ScenarioBatch
 from maps.scene_batch import SceneBatch
 from maps.trajectory import TrajectoryBatch
 from safety_filter.batch_problem import stack_problem
 from safety_filter.problem import FilterConfig, room_aimed_at
 from safety_filter.rounds import BatchIterate, begin, one_round
 from safety_filter.solver import CHUNK, EARLIEST, PATIENCE, STALL, WIDEN, WIDENINGS, Accept, FilterResult, FilterStatus
+from safety_filter.warm_start import WarmStart
 
 
 class TensorSafetyFilter:
@@ -37,30 +39,90 @@ class TensorSafetyFilter:
         accept: Accept | None = None,
         deadlines: Sequence[float | None] | None = None,
         config: FilterConfig | None = None,
+        warm_start: WarmStart | None = None,
     ) -> FilterResult:
         """Repairs candidate joint trajectories; see `safety_filter.solver.SafetyFilter.project`."""
         config = config or self.config
         total, proposals = candidates.control_points.shape[:2]
-        repeated = ScenarioBatch.stack([scenario for scenario in batch.scenarios for _ in range(proposals)]).to(self.device)
+        scenarios = [scenario for scenario in batch.scenarios for _ in range(proposals)]
+        proposal = candidates.control_points.flatten(0, 1)
         limits = None if deadlines is None else [deadline for deadline in deadlines for _ in range(proposals)]
-        run = _BatchRun(candidates.control_points.flatten(0, 1).to(self.device), repeated, config)
-        with torch.no_grad():
-            run.until_ended(None if accept is None else lambda k, points: accept(k // proposals, k % proposals, points), limits)
-        control = run.iterate.control.cpu().unflatten(0, (total, proposals))
-        status = torch.tensor(run.status).reshape(total, proposals)
-        residual, rounds = run.iterate.gap.cpu().reshape(total, proposals), run.iterate.rounds.cpu().long().reshape(total, proposals)
-        return FilterResult(TrajectoryBatch(control, candidates.horizon), status, residual, rounds)
+
+        def run(chosen: list[int], how: FilterConfig, start: tuple[Tensor, Tensor] | None) -> _BatchRun:
+            moved = None if start is None else (start[0].to(self.device), start[1].to(self.device))
+            batch_run = _BatchRun(
+                proposal[chosen].to(self.device), ScenarioBatch.stack([scenarios[k] for k in chosen]).to(self.device), how, moved
+            )
+            test = None if accept is None else partial(_asked, accept, [divmod(k, proposals) for k in chosen])
+            with torch.no_grad():
+                batch_run.until_ended(test, None if limits is None else [limits[k] for k in chosen])
+            return batch_run
+
+        everything = list(range(len(scenarios)))
+        if warm_start is None:
+            outcome = _Outcome.of(run(everything, config, None))
+        else:
+            outcome = _Outcome.of(run(everything, warm_start.schedule.adapted(config), _starts(scenarios, proposal, warm_start)))
+            lost = [k for k in everything if outcome.status[k] not in (FilterStatus.PASSED, FilterStatus.STOPPED)]
+            if lost:
+                outcome.replace(lost, _Outcome.of(run(lost, config, None)))
+        shape = (total, proposals)
+        return FilterResult(
+            TrajectoryBatch(outcome.control.unflatten(0, shape), candidates.horizon),
+            *(part.reshape(shape) for part in (outcome.status, outcome.residual, outcome.rounds, outcome.again)),
+        )
+
+
+def _asked(accept: Accept, places: list[tuple[int, int]], k: int, points: np.ndarray) -> bool:
+    """Asks for problem k of a run, by its scenario and candidate."""
+    return accept(*places[k], points)
+
+
+def _starts(scenarios: Sequence[Scenario], proposal: Float[Tensor, "S N n 2"], warm_start: WarmStart) -> tuple[Tensor, Tensor]:
+    """First iterates, one problem at a time, as the compiled filter has them."""
+    control, multiplier = proposal.clone(), torch.zeros_like(proposal)
+    for k, scenario in enumerate(scenarios):
+        first = warm_start(scenario, proposal[k, : len(scenario)].numpy())
+        control[k, : len(scenario)], multiplier[k, : len(scenario)] = (torch.from_numpy(value) for value in first)
+    return control, multiplier
+
+
+@dataclass
+class _Outcome:
+    """What became of the problems of a batch, on the CPU."""
+
+    control: Float[Tensor, "S N n 2"]  # m
+    status: Int[Tensor, " S"]
+    residual: Float[Tensor, " S"]  # m
+    rounds: Int[Tensor, " S"]
+    again: Bool[Tensor, " S"]  # run once more
+
+    @classmethod
+    def of(cls, run: "_BatchRun") -> "_Outcome":
+        status, iterate = torch.tensor(run.status), run.iterate
+        return cls(
+            iterate.control.cpu(), status, iterate.gap.cpu(), iterate.rounds.cpu().long(), torch.zeros(len(status), dtype=torch.bool)
+        )
+
+    def replace(self, chosen: list[int], other: "_Outcome") -> None:
+        """Puts the outcome of second runs in place of first ones."""
+        self.control[chosen, : other.control.shape[1]] = other.control
+        self.status[chosen], self.residual[chosen], self.again[chosen] = other.status, other.residual, True
+        self.rounds[chosen] += other.rounds
 
 
 class _BatchRun:
     """All problems of a batch on their way."""
 
-    def __init__(self, proposal: Float[Tensor, "S N n 2"], batch: ScenarioBatch, config: FilterConfig) -> None:
+    def __init__(
+        self, proposal: Float[Tensor, "S N n 2"], batch: ScenarioBatch, config: FilterConfig, start: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        proposal = proposal[:, : batch.mask.shape[1]]
         self.batch, self.config, self.proposal = batch, config, proposal
         self.scenes = SceneBatch.stack([scenario.scene for scenario in batch.scenarios], proposal.device)
         self.aim = torch.tensor([room_aimed_at(s, config) for s in batch.scenarios], dtype=proposal.dtype, device=proposal.device)
         self.problem = stack_problem(proposal, batch, self.scenes, config, self.aim)
-        self.iterate: BatchIterate = begin(self.problem, config.penalty)
+        self.iterate: BatchIterate = begin(self.problem, config.penalty, *(start or ()))
         self.status = [int(FilterStatus.EXHAUSTED)] * len(batch)
         self.widened = [0] * len(batch)
         self.seen = [[np.inf] * EARLIEST for _ in range(len(batch))]
@@ -90,12 +152,15 @@ class _BatchRun:
 
     def _end(self, k: int, deadline: float | None) -> None:
         gap, tolerance = float(self.iterate.gap[k]), self.problem.schedules[k].gap_tolerance
+        hopeless = self.config.hopeless * float(self.batch.scenarios[k].fleet.radius.mean())
         self.seen[k].append(gap)
         if not bool(self.iterate.control[k].isfinite().all()):
             self._close(k, FilterStatus.DIVERGED)
         elif deadline is not None and time.monotonic() > deadline:
             self._close(k, FilterStatus.STOPPED)
-        elif gap > 4.0 * tolerance and gap > STALL * self.seen[k][-1 - PATIENCE]:
+        elif (len(self.seen[k]) == EARLIEST + 1 and gap > hopeless) or (
+            gap > 4.0 * tolerance and gap > STALL * self.seen[k][-1 - PATIENCE]
+        ):
             self._close(k, FilterStatus.STALLED)
         elif float(self.iterate.rounds[k]) >= self.config.rounds:
             self._close(k, FilterStatus.EXHAUSTED)
