@@ -12,6 +12,7 @@ from typing import Annotated
 
 import typer
 
+from api import warm_cli  # noqa: F401 - its command joins those of training
 from api.train_cli import app as training
 
 NOT_ALL = 3  # exit code: some lines were not planned, or not safe

@@ -1,4 +1,4 @@
-"""The command line for whoever trains the generator: flowfleet dataset, train generator, train release.
+"""The command line for whoever trains networks: flowfleet dataset, train generator, train release; `api.warm_cli` adds to it.
 
 As in `api.cli`, whatever takes time to import is imported by the command that needs it.
 """
@@ -34,7 +34,7 @@ def _fatal(message: str) -> typer.Exit:
 
 
 @contextmanager
-def _in_one_line() -> Iterator[None]:
+def in_one_line() -> Iterator[None]:
     """Tells what went wrong in one line, and ends the command."""
     from concurrent.futures.process import BrokenProcessPool
     from textwrap import shorten
@@ -66,13 +66,13 @@ def dataset(
     count: Annotated[int, typer.Option(min=1, help="experts on the sheet")] = 36,
 ) -> None:
     """Makes experts for training: random scenarios with several certified plans each; goes on where it was stopped."""
-    with _in_one_line():
+    with in_one_line():
         if sheet is not None:
             _draw_sheet(folder, sheet, count, seed)
             return
         from planner.dataset import SCENES, DatasetConfig, make_dataset, shards
 
-        config = DatasetConfig(seed, scenarios, shard, _robots(robots), _families(held_out), SCENES[scenes], drawn=drawn)
+        config = DatasetConfig(seed, scenarios, shard, robots_range(robots), _families(held_out), SCENES[scenes], drawn=drawn)
         make_dataset(folder, config, workers)
         typer.echo(f"{folder} has {len(shards(folder))} shards", err=True)
 
@@ -84,7 +84,8 @@ def _draw_sheet(folder: Path, sheet: Path, count: int, seed: int) -> None:
     typer.echo(f"{drawn} experts in {sheet}", err=True)
 
 
-def _robots(text: str) -> tuple[int, int]:
+def robots_range(text: str) -> tuple[int, int]:
+    """Least and most robots of a fleet."""
     from maps.errors import InvalidInput
 
     least, dash, most = text.partition("-")
@@ -136,14 +137,14 @@ def generator(
     loop = {"learning_rate": learning_rate, "seed": seed, "device": device, "bf16": bf16, "compile": compiled}
     network = {"width": width, "layers": layers, "map_encoder": not no_map_encoder, "attention": not no_attention}
     batch = {"robots": robots_per_batch, "scenes": scenes_per_batch}
-    with _in_one_line():
+    with in_one_line():
         import torch
 
         from models.training.schedule import Every
 
         torch.set_num_threads(threads)
-        _refuse_missing_gpu(device)
-        loop |= _length(minutes, steps) | {"resume": _resumed(folder, resume, resume_from), "evaluate_every": Every(minutes=evaluate_every)}
+        refuse_missing_gpu(device)
+        loop |= length(minutes, steps) | {"resume": resumed(folder, resume, resume_from), "evaluate_every": Every(minutes=evaluate_every)}
         if from_weights is not None:
             _refuse_sizes(network)
         parts = {"loop": loop, "network": network, "loss": {"flow": not no_flow}, "batch": batch}
@@ -159,8 +160,8 @@ def _train(experts: Path, folder: Path, parts: dict[str, dict[str, Any]], whole:
     from planner.training import GeneratorTraining, train_generator
 
     config = GeneratorTraining()
-    chosen = {part: replace(getattr(config, part), **_given(values)) for part, values in parts.items()}
-    config = replace(config, **chosen, **_given(whole))
+    chosen = {part: replace(getattr(config, part), **given(values)) for part, values in parts.items()}
+    config = replace(config, **chosen, **given(whole))
     if config.network.width % config.network.heads:
         raise InvalidInput(f"--width is a multiple of {config.network.heads}, not {config.network.width}")
     report, identity = train_generator(experts, folder, config)
@@ -172,11 +173,12 @@ def _train(experts: Path, folder: Path, parts: dict[str, dict[str, Any]], whole:
         raise typer.Exit(STOPPED)
 
 
-def _given(values: dict[str, Any]) -> dict[str, Any]:
+def given(values: dict[str, Any]) -> dict[str, Any]:
+    """Those options that are."""
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
+def length(minutes: float | None, steps: int | None) -> dict[str, Any]:
     """How long to train; by time alone, steps do not count."""
     from maps.errors import InvalidInput
 
@@ -185,7 +187,8 @@ def _length(minutes: float | None, steps: int | None) -> dict[str, Any]:
     return {"minutes": minutes, "steps": steps or 1 << 40}
 
 
-def _resumed(folder: Path, resume: bool, resume_from: Path | None) -> Path | None:
+def resumed(folder: Path, resume: bool, resume_from: Path | None) -> Path | None:
+    """The state, or the folder whose latest state, a run goes on from; None: a new run."""
     from maps.errors import InvalidInput
 
     if resume_from is not None and resume:
@@ -195,7 +198,8 @@ def _resumed(folder: Path, resume: bool, resume_from: Path | None) -> Path | Non
     return folder if resume else resume_from
 
 
-def _refuse_missing_gpu(device: str) -> None:
+def refuse_missing_gpu(device: str) -> None:
+    """Ends the command where there is no GPU and one was asked for."""
     import torch
 
     from maps.errors import InvalidInput
@@ -237,28 +241,41 @@ def release(
     into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="instead of the package's own weights")] = None,
 ) -> None:
     """Puts the weights of a run where the planner finds them, if they can be loaded."""
-    with _in_one_line():
+    with in_one_line():
         from models.checkpoint import load_weights, save_weights, weights_folder
-        from planner.generation import RELEASED
 
-        _, config, tensors = load_weights(run, RELEASED)
-        _refuse_unusable(run / f"{RELEASED}.safetensors", config, tensors)
+        name = _trained(run)
+        _, config, tensors = load_weights(run, name)
+        _refuse_unusable(name, run, config, tensors)
         folder = into or weights_folder()
-        identity = save_weights(folder, RELEASED, version, config, tensors)
-        size = (folder / f"{RELEASED}.safetensors").stat().st_size / 1e6
+        identity = save_weights(folder, name, version, config, tensors)
+        size = (folder / f"{name}.safetensors").stat().st_size / 1e6
         typer.echo(f"{identity.name} {identity.version}, sha256 {identity.sha256}, {size:.1f} MB, in {folder}")
 
 
-def _refuse_unusable(file: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
+def _trained(run: Path) -> str:
+    """Name of what a run has trained; that of the generator where its folder holds no weights at all."""
+    from planner import generation
+    from safety_filter import warm_start
+
+    return warm_start.RELEASED if (run / f"{warm_start.RELEASED}.json").exists() else generation.RELEASED
+
+
+def _refuse_unusable(name: str, run: Path, config: dict[str, Any], tensors: dict[str, Any]) -> None:
     """Builds the network that the weights are for."""
     from maps.errors import InvalidCheckpoint
     from models.checkpoint import fill_module
     from models.dit import DiT
     from models.normalizer import Normalizer
-    from planner.generation import network_config
+    from planner import generation
+    from safety_filter import warm_start
 
+    file = run / f"{name}.safetensors"
+    if name == warm_start.RELEASED:
+        fill_module(warm_start.WarmStartNetwork(warm_start.network_config(config.get("network"), run)), tensors, file)
+        return
     try:
-        network = DiT(network_config(config["network"]), Normalizer.blank(config["network"]["modes"]))
+        network = DiT(generation.network_config(config["network"]), Normalizer.blank(config["network"]["modes"]))
     except (KeyError, TypeError) as error:
         raise InvalidCheckpoint(
             f"is no generator: its description has no network that this version builds ({error})", file=str(file)

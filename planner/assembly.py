@@ -5,6 +5,7 @@ from pathlib import Path
 from maps.kernel_cache import drop_stale_kernels
 from planner.generation import load_generator
 from planner.pipeline import Planner, PlannerConfig
+from safety_filter.warm_start import load_warm_start
 
 COMPILED = ("maps", "planner", "safety_filter")  # packages with compiled kernels
 
@@ -20,4 +21,4 @@ def load_planner(threads: int = 2) -> Planner:
     """
     root = Path(__file__).resolve().parents[1]
     drop_stale_kernels(root / name for name in COMPILED)
-    return Planner(PlannerConfig(threads=threads), load_generator())
+    return Planner(PlannerConfig(threads=threads), load_generator(), load_warm_start())

@@ -19,6 +19,7 @@ from planner.task import Task
 from planner.waves import Propose, Wave, perturbed, run_wave, searched, straight
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
+from safety_filter.warm_start import WarmStart
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class PlannerConfig:
     drawn: int = 1  # candidates drawn and filtered at first; the rest where neither that nor search leads to a plan
     doubt: float = 1.1  # times the cost of undisturbed lines, above which the generator has a try beside what lines led to
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
+    warm_lines: tuple[int, int] | None = None  # fleets, from and to, whose straight lines the learned initialisation starts, see RESULTS.md
+    warm_paths: tuple[int, int] | None = (16, 24)  # the same for what is drawn or searched among polygons or on a grid
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
     leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
@@ -42,10 +45,11 @@ class PlannerConfig:
 class Planner:
     """Plans fleets, one scenario or many at a time; one object serves one thread."""
 
-    def __init__(self, config: PlannerConfig | None = None, proposer: Proposer | None = None) -> None:
+    def __init__(self, config: PlannerConfig | None = None, proposer: Proposer | None = None, warm_start: WarmStart | None = None) -> None:
         """Starts the worker threads; plans nothing yet. Without a proposer there is no source "flow"."""
         self.config = config or PlannerConfig()
         self.proposer = proposer
+        self.warm_start = warm_start
         self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="planner") if self.config.threads > 1 else None
         self._filter = SafetyFilter(pool=self._pool)
 
@@ -90,19 +94,24 @@ class Planner:
     def _waves(self, tasks: list[Task]) -> list[Wave]:
         """What is tried, in turn, until a task has a certified plan."""
         few, many = (partial(searched, many=count) for count in self.config.searches)
-        lines = Wave("straight", "generate", straight, self.config.lines)
+        warm = self.warm_start
+        lines = Wave("straight", "generate", straight, self.config.lines, warm, self.config.warm_lines)
         last = [
             Wave("search", "search", many, self.config.stiff),
             Wave("straight", "generate", partial(perturbed, many=4), self.config.bent),
         ]
         if self.proposer is None:
-            return [lines, Wave("search", "search", self._ahead(tasks, "search", few), self.config.paths), *last]
+            return [
+                lines,
+                Wave("search", "search", self._ahead(tasks, "search", few), self.config.paths, warm, self.config.warm_paths),
+                *last,
+            ]
         drawn = self._ahead(tasks, "flow", partial(self._drawn, draw=0))
         return [
             lines,
-            Wave("flow", "generate", drawn, self.config.flow, self.config.doubt),
-            Wave("search", "search", few, self.config.paths),
-            Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow),
+            Wave("flow", "generate", drawn, self.config.flow, warm, self.config.warm_paths, self.config.doubt),
+            Wave("search", "search", few, self.config.paths, warm, self.config.warm_paths),
+            Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow, warm, self.config.warm_paths),
             *last,
         ]
 
@@ -173,9 +182,11 @@ class Planner:
 
         torch.set_num_threads(1)
         for scenario in small_scenarios():
+            if self.warm_start is not None:
+                self.warm_start(scenario, straight(Task.begin(scenario, PlanOptions()))[0].numpy())
             for source in ("straight", "search", "flow"):
                 self.plan(scenario, PlanOptions(sources=(source,)))
 
     def replace(self, **changes: object) -> "Planner":
         """A planner with some settings changed."""
-        return Planner(replace(self.config, **changes), self.proposer)  # type: ignore[arg-type]
+        return Planner(replace(self.config, **changes), self.proposer, self.warm_start)  # type: ignore[arg-type]

@@ -72,6 +72,7 @@ class Diagnostics:
     candidates: int = 0  # proposals that went through the filter
     certified: int = 0  # of them, how many were certified
     filter_rounds: int = 0  # rounds this plan waited for, those of failed earlier runs included
+    cold_runs: int = 0  # proposals run once more without the learned initialisation, which led nowhere
 
 
 @dataclass(frozen=True)

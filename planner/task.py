@@ -37,6 +37,7 @@ class Task:
     failure: Failure | None = None  # the nearest miss
     proposed: int = 0  # proposals that went through the filter
     rounds: int = 0  # filter rounds waited for
+    cold_runs: int = 0  # proposals run once more without the learned initialisation, which led nowhere
     spent: dict[str, float] = field(default_factory=dict)  # s, by stage
     began: float = field(default_factory=time.perf_counter)
     late: bool = False  # the deadline cut something short

@@ -20,6 +20,7 @@ from planner.task import Task
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import FilterResult, FilterStatus, SafetyFilter
 from safety_filter.verify import Certificate, certify
+from safety_filter.warm_start import WarmStart
 
 Propose = Callable[[Task], Float[Tensor, "M N n 2"]]
 
@@ -34,6 +35,8 @@ class Wave:
     stage: str  # whose time the making of proposals counts as
     propose: Propose
     config: FilterConfig
+    warm_start: WarmStart | None = None  # predicts where the filter starts, for requests that allow it
+    warm_robots: tuple[int, int] | None = None  # fleets, from and to, for which that pays; None: none
     doubt: float = float("inf")  # times the cost of undisturbed straight lines, above which a plan is not left at that
 
     def concerns(self, task: Task) -> bool:
@@ -43,6 +46,19 @@ class Wave:
         lines = ScenarioBatch.stack([task.scenario]).minimum_jerk(control_count(task.scenario, task.horizon))[0].numpy()
         undisturbed = measure(lines, task.scenario, task.horizon).cost
         return best(task.found).metrics.cost > self.doubt * max(undisturbed, 1.0)
+
+    def warms(self, task: Task) -> bool:
+        """Whether the filter starts where the network says.
+
+        Straight lines among polygons or on a grid seldom lead to a plan: there it would be called in vain. What is drawn or
+        searched needs many rounds there, and few elsewhere.
+        """
+        if self.warm_start is None or self.warm_robots is None or not task.options.warm_start:
+            return False
+        if not self.warm_robots[0] <= len(task.scenario) <= self.warm_robots[1]:
+            return False
+        scene = task.scenario.scene
+        return (self.source == "straight") == (not scene.polygons and scene.grid is None)
 
 
 def straight(task: Task) -> Float[Tensor, "1 N n 2"]:
@@ -70,14 +86,15 @@ def searched(task: Task, many: int, options: SearchOptions | None = None) -> Flo
 def run_wave(tasks: list[Task], wave: Wave, safety_filter: SafetyFilter, pool: Executor | None) -> None:
     """Proposes, filters and certifies for every task that may use the wave's source and has time left.
 
-    Tasks with curves of the same number of control points and as many proposals go through the filter together.
+    Tasks with curves of the same number of control points and as many proposals go through the filter together, those that
+    start where the network says apart from those that do not.
     """
     open_tasks = [task for task in tasks if task.allows(wave.source) and not task.over()]
     proposals = _propose(open_tasks, wave, pool)
-    groups: dict[tuple[int, int], list[int]] = {}
-    for k, proposal in enumerate(proposals):
+    groups: dict[tuple[int, int, bool], list[int]] = {}
+    for k, (task, proposal) in enumerate(zip(open_tasks, proposals, strict=True)):
         if len(proposal):
-            groups.setdefault((len(proposal), proposal.shape[2]), []).append(k)
+            groups.setdefault((len(proposal), proposal.shape[2], wave.warms(task)), []).append(k)
     for members in groups.values():
         filter_proposals([open_tasks[k] for k in members], [proposals[k] for k in members], wave, safety_filter)
 
@@ -91,7 +108,10 @@ def _propose(tasks: list[Task], wave: Wave, pool: Executor | None) -> list[Tenso
 
 
 def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, safety_filter: SafetyFilter) -> None:
-    """Filters proposals (M, N, n, 2) of each task as one batch and adds what is certified to the tasks."""
+    """Filters proposals (M, N, n, 2) of each task as one batch and adds what is certified to the tasks.
+
+    All tasks start where the network says, or none does.
+    """
     batch = ScenarioBatch.stack([task.scenario for task in tasks])
     candidates = proposals[0].new_zeros(len(tasks), proposals[0].shape[0], batch.mask.shape[1], *proposals[0].shape[2:])
     for s, proposal in enumerate(proposals):
@@ -108,7 +128,9 @@ def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, saf
     began = [task.spent.get("verify", 0.0) for task in tasks]
     with tasks[0].timed("pass"):
         trajectory = TrajectoryBatch(candidates, batch.horizon[:, None].expand(candidates.shape[:2]))
-        result = safety_filter.project(trajectory, batch, accept, [task.options.deadline for task in tasks], wave.config)
+        deadlines = [task.options.deadline for task in tasks]
+        warm_start = wave.warm_start if wave.warms(tasks[0]) else None
+        result = safety_filter.project(trajectory, batch, accept, deadlines, wave.config, warm_start)
     took = tasks[0].spent.pop("pass")
     for s, task in enumerate(tasks):
         checking = task.spent.get("verify", 0.0) - began[s]
@@ -121,6 +143,7 @@ def _collect(
 ) -> None:
     many = result.status.shape[1]
     task.proposed += many
+    task.cold_runs += int(result.again[s].sum())
     waited = 0
     for m in range(many):
         rounds = int(result.rounds[s, m])

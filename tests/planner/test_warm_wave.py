@@ -1,0 +1,115 @@
+"""The learned initialisation inside the planner: repeatable, alone or in company, switched off by option, counted where it fails."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from maps.errors import InvalidCheckpoint
+from maps.sampling import SamplingConfig, sample_scenario
+from maps.scenario import Scenario
+from models.checkpoint import weights_folder
+from planner.assembly import load_planner
+from planner.pipeline import Planner
+from planner.plan import Plan, PlanOptions, PlanStatus, Source
+from planner.task import Task
+from planner.waves import Wave, straight
+from safety_filter.verify import certify
+from safety_filter.warm_start import WarmSchedule, WarmStart, WarmStartConfig, WarmStartNetwork, load_warm_start
+
+
+def hall(robots: int, seed: int) -> Scenario:
+    """An open floor of 10 m on which robots meet."""
+    return sample_scenario(np.random.default_rng(seed), robots, "open", SamplingConfig(slack=(1.3, 2.0)))
+
+
+def curves(plan: Plan) -> list[bytes]:
+    return [robot.control_points.tobytes() for robot in plan.robots if robot.control_points is not None]
+
+
+@pytest.fixture(scope="module")
+def planner() -> Planner:
+    """One that asks for straight lines, too, whatever that costs."""
+    torch.set_num_threads(1)
+    return load_planner().replace(warm_lines=(3, 64))
+
+
+def test_fewer_rounds_lead_to_certified_plans(planner):
+    warm, cold = [], []
+    for seed in range(6):
+        scenario = hall(16, seed)
+        for out, allowed in ((warm, True), (cold, False)):
+            plan = planner.plan(scenario, PlanOptions(warm_start=allowed))
+            assert plan.status is PlanStatus.SUCCEEDED
+            assert certify(np.stack([r.control_points for r in plan.robots]), plan.horizon, scenario).safe
+            out.append(plan)
+    rounds = [np.median([plan.diagnostics.filter_rounds for plan in plans]) for plans in (warm, cold)]
+    assert rounds[0] < 0.6 * rounds[1]
+    assert all(plan.diagnostics.cold_runs == 0 for plan in cold)
+
+
+def test_without_it_plans_are_those_of_a_planner_that_has_none(planner):
+    bare = Planner(planner.config, planner.proposer)
+    for seed in (1, 2):
+        asked = PlanOptions(warm_start=False)
+        assert curves(planner.plan(hall(14, seed), asked)) == curves(bare.plan(hall(14, seed), asked))
+
+
+def test_company_makes_no_difference(planner):
+    scenarios = [hall(n, n) for n in (3, 13, 15, 13)]
+    options = [PlanOptions(warm_start=k != 1) for k in range(4)]
+    together = planner.plan_batch(scenarios, options)
+    for scenario, asked, plan in zip(scenarios, options, together, strict=True):
+        alone = planner.plan(scenario, asked)
+        assert curves(plan) == curves(alone)
+        assert plan.diagnostics == alone.diagnostics
+
+
+def test_a_network_gone_astray_costs_rounds_but_no_plans(planner):
+    torch.manual_seed(1)
+    network = WarmStartNetwork(WarmStartConfig(width=16, layers=1, heads=2, pair=8))
+    torch.nn.init.normal_(network.last.weight, std=30.0)
+    astray = Planner(planner.config, planner.proposer, WarmStart(network, WarmSchedule(rounds=9)))
+    plan, cold = astray.plan(hall(13, 1)), planner.plan(hall(13, 1), PlanOptions(warm_start=False))
+    assert plan.status is PlanStatus.SUCCEEDED
+    assert plan.diagnostics.cold_runs >= 1
+    assert plan.diagnostics.filter_rounds > cold.diagnostics.filter_rounds
+    assert curves(plan) == curves(cold)
+
+
+def test_damaged_weights_are_refused_at_the_start(tmp_path):
+    for name in ("warm-start.json", "warm-start.safetensors"):
+        (tmp_path / name).write_bytes((weights_folder() / name).read_bytes())
+    load_warm_start(tmp_path)
+    packed = bytearray((tmp_path / "warm-start.safetensors").read_bytes())
+    packed[-100] ^= 1
+    (tmp_path / "warm-start.safetensors").write_bytes(packed)
+    with pytest.raises(InvalidCheckpoint, match="sha256"):
+        load_warm_start(tmp_path)
+
+
+def test_the_rule_decides_by_size_kind_and_option(planner):
+    def warms(scenario: Scenario, wave: Wave, allowed: bool = True) -> bool:
+        return wave.warms(Task.begin(scenario, PlanOptions(warm_start=allowed)))
+
+    def wave(source: Source) -> Wave:
+        return Wave(source, "filter", straight, planner.config.lines, planner.warm_start, (4, 9))
+
+    lines, paths = wave("straight"), wave("search")
+    walls = sample_scenario(np.random.default_rng(3), 5, "rooms")
+    assert warms(hall(4, 1), lines)
+    assert warms(hall(9, 1), lines)
+    assert not warms(hall(3, 1), lines)
+    assert not warms(hall(10, 1), lines)
+    assert not warms(hall(5, 1), lines, allowed=False)
+    assert not warms(walls, lines)
+    assert warms(walls, paths)
+    assert not warms(hall(5, 1), paths)
+    assert not warms(walls, replace(paths, warm_robots=None))
+    assert not warms(walls, replace(paths, warm_start=None))
+
+
+def test_a_planner_keeps_it_when_settings_change(planner):
+    assert planner.replace(threads=1).warm_start is planner.warm_start
+    assert replace(planner.config, threads=1) == planner.replace(threads=1).config
