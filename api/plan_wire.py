@@ -47,7 +47,7 @@ def plan_document(plan: Plan, config: AnswerConfig) -> dict[str, Any]:
         "certificate": certificate_document(plan.certificate),
         "metrics": None if plan.metrics is None else asdict(plan.metrics),
         "alternatives": alternatives,
-        "diagnostics": asdict(plan.diagnostics),
+        "diagnostics": {name: getattr(plan.diagnostics, name) for name in ("candidates", "certified", "filter_rounds")},
         "timings_ms": timings_document(plan.timings),
         "warnings": [*config.warnings, *plan.warnings, *writer.warnings],
     }
