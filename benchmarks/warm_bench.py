@@ -308,7 +308,7 @@ def main() -> None:
     parser.add_argument("--lines", help="fleets, as 12-40, whose straight lines start where the network says, whatever the planner's rule")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    start = load_warm_start(asked.weights)
+    start = load_warm_start(asked.weights, streams=2)
     for part in asked.parts.split(","):
         if part == "rounds":
             print(rounds_table(asked.count, asked.seed, start), "\n")

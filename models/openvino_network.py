@@ -51,7 +51,6 @@ def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int,
         "NUM_STREAMS": str(streams),
         "INFERENCE_NUM_THREADS": str(streams),
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-        "ENABLE_CPU_PINNING": "NO",  # a thread bound to a core that another process keeps busy would wait for it
     }
     return openvino.Core().compile_model(model, "CPU", hints)
 

@@ -201,13 +201,13 @@ def _turned(vector: np.ndarray, heading: np.ndarray) -> np.ndarray:
     return np.stack([c * forward - s * left, s * forward + c * left], axis=-1)
 
 
-def load_warm_start(folder: Path | None = None, schedule: WarmSchedule | None = None, streams: int = 2) -> WarmStart:
-    """The learned initialisation, run by OpenVINO where that is installed, else by torch.
+def load_warm_start(folder: Path | None = None, schedule: WarmSchedule | None = None, streams: int | None = None) -> WarmStart:
+    """The learned initialisation, run by torch, or on request by OpenVINO where that is installed.
 
     Args:
         folder: of its weights, such as that of a training run; None: those released with the package.
         schedule: of the rounds after it.
-        streams: calls of the network that may run at once.
+        streams: calls of OpenVINO that may run at once; None: torch.
 
     Raises:
         InvalidCheckpoint: its files are missing, damaged or foreign.
