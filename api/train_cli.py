@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from maps.sampling import Family
+    from models.checkpoint import ModelIdentity
+    from models.training.loop import Report
     from planner.downstream import ValidationConfig
 
 STOPPED = 3  # exit code: a signal ended the run early, and its state is stored
@@ -165,6 +167,11 @@ def _train(experts: Path, folder: Path, parts: dict[str, dict[str, Any]], whole:
     if config.network.width % config.network.heads:
         raise InvalidInput(f"--width is a multiple of {config.network.heads}, not {config.network.width}")
     report, identity = train_generator(experts, folder, config)
+    tell_end(report, identity, folder)
+
+
+def tell_end(report: Report[Any], identity: ModelIdentity, folder: Path) -> None:
+    """Says how a run ended; one that a signal ended ends the command with its own exit code."""
     for name, value in report.evaluation.items():
         typer.echo(f"{name}\t{value:.4g}")
     typer.echo(f"{identity.name} {identity.version} in {folder}: {report.step} steps in {report.minutes:.1f} min", err=True)

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from api.train_cli import STOPPED, Seed, given, in_one_line, length, refuse_missing_gpu, resumed, robots_range, train_app
+from api.train_cli import Seed, given, in_one_line, length, refuse_missing_gpu, resumed, robots_range, tell_end, train_app
 
 
 @train_app.command(name="warm-start")
@@ -67,10 +67,4 @@ def _train(folder: Path, parts: dict[str, dict[str, Any]], whole: dict[str, Any]
     config = replace(config, **{part: replace(getattr(config, part), **given(values)) for part, values in parts.items()}, **given(whole))
     if config.network.width % config.network.heads:
         raise InvalidInput(f"--width is a multiple of {config.network.heads}, not {config.network.width}")
-    report, identity = train_warm_start(folder, config)
-    for name, value in report.evaluation.items():
-        typer.echo(f"{name}\t{value:.4g}")
-    typer.echo(f"{identity.name} {identity.version} in {folder}: {report.step} steps in {report.minutes:.1f} min", err=True)
-    if not report.finished:
-        typer.echo(f"stopped; go on with --resume from {report.state}", err=True)
-        raise typer.Exit(STOPPED)
+    tell_end(*train_warm_start(folder, config), folder)

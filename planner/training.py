@@ -111,7 +111,7 @@ class WarmStartTraining:
     batch: WarmBatchConfig = field(default_factory=WarmBatchConfig)
     judged: int = 48  # further examples that the network is judged by, never learned from
     weights: Path | None = None  # folder of weights of an earlier run to start from
-    trunk: bool = True  # else start with the layers that it has in common with the released generator
+    trunk: bool = True  # starts with the layers that it has in common with the released generator
     workers: int = 2  # processes that make the examples
     version: str = "1"  # of the weights that come out
 

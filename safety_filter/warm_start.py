@@ -153,7 +153,7 @@ class _Reader(nn.Module):
 
 
 class WarmStart:
-    """A trained network at work, on the CPU, one problem at a time; by OpenVINO where that is installed, else by torch."""
+    """A trained network at work, on the CPU, one problem at a time; run by torch, or by OpenVINO where `streams` are given."""
 
     def __init__(
         self,

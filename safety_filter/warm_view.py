@@ -1,6 +1,6 @@
 """What the learned initialisation sees of one problem, compiled: the same numbers as `models.condition` makes of batches.
 
-A request's network call takes about a millisecond; put together by tensor operations, its inputs would take several.
+Put together by tensor operations, they would take twice as long, longer than the network itself.
 """
 
 from typing import NamedTuple
