@@ -148,13 +148,14 @@ class ExamplePool:
     def __init__(self, examples: Sequence[Example]) -> None:
         """Sorts them by size."""
         self.examples = sorted(examples, key=lambda e: (len(e.scenario), e.proposal.shape[1]))
+        self.solved = [example for example in self.examples if example.solved]  # only these are run: hopeless ones would drown them out
 
     def draw(self, generator: torch.Generator, config: WarmBatchConfig) -> WarmBatch:
         """A batch around a random example; half of those that are not run are seen in a mirror."""
         run, flip, where = torch.rand(3, generator=generator).tolist()
         middle = min(int(where * len(self.examples)), len(self.examples) - 1)
-        if run < config.unrolled:
-            return self._to_run(middle, config)
+        if run < config.unrolled and self.solved:
+            return self._to_run(min(int(where * len(self.solved)), len(self.solved) - 1), config)
         chosen, robots = [], 0
         for example in self.examples[middle:]:
             if robots + len(example.scenario) > max(config.robots, len(example.scenario)):
@@ -164,9 +165,9 @@ class ExamplePool:
         return _stacked(chosen, flip < 0.5)
 
     def _to_run(self, middle: int, config: WarmBatchConfig) -> WarmBatch:
-        count = self.examples[middle].proposal.shape[1]
+        count = self.solved[middle].proposal.shape[1]
         chosen, robots, pairs = [], 0, 0
-        for example in self.examples[middle:]:
+        for example in self.solved[middle:]:
             size = len(example.scenario)
             if example.proposal.shape[1] != count:
                 continue

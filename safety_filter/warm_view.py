@@ -3,18 +3,18 @@
 Put together by tensor operations, they would take twice as long, longer than the network itself.
 """
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numba import njit
 
 from maps.curve import curve_basis
 from maps.scenario import Scenario
 from models.condition import PAIR_FEATURES, ROBOT_FEATURES
-from models.path_frame import KNOTS, SAMPLES, headings, sample_times
-from models.surroundings import free_room
+from models.path_frame import KNOTS, SAMPLES, WINDOW, sample_times
+from models.surroundings import ASIDE, room_beside
 
 NEAREST_FEATURES = 4
 KNOT_STEP = int(KNOTS.step)
@@ -35,23 +35,60 @@ class View(NamedTuple):
 def view(scenario: Scenario, control_points: Float[np.ndarray, "N n 2"]) -> tuple[View, Float[np.ndarray, "N T 2"]]:
     """What the network is told, and the headings along the proposal that its answer is turned by."""
     robots, horizon, fleet = len(scenario), float(scenario.horizon or 0.0), scenario.fleet
-    route = np.ascontiguousarray(curve_basis(control_points.shape[1]).matrix(sample_times()) @ control_points)
-    heading = headings(torch.from_numpy(route))
-    room = free_room(scenario, torch.from_numpy(route)).numpy()
     radius, v_max, a_max = fleet.radius.numpy(), fleet.v_max.numpy(), fleet.a_max.numpy()
     out = View(
         np.empty((1, robots, ROBOT_FEATURES), np.float32),
-        room.astype(np.float32)[None],
+        np.empty((1, robots, KNOT_COUNT, len(ASIDE)), np.float32),
         np.array([[np.log(horizon / np.sqrt(radius.mean() / a_max.mean())) - 4.0]], np.float32),
         np.empty((1, robots, robots, PAIR_FEATURES), np.float32),
         np.empty((1, robots, robots, NEAREST_FEATURES), np.float32),
         np.ones((1, robots), bool),
     )
-    turned = heading.numpy()
-    _robots(route, turned, (radius, v_max, a_max, scenario.start_velocity.numpy()), horizon, scenario.margin, out.robot[0])
-    _pairs(route, turned, radius, out.pair[0])
-    _nearest(np.ascontiguousarray(route.transpose(0, 2, 1)), turned, radius, out.nearest[0])
-    return out, turned
+    limits = radius, v_max, a_max, scenario.start_velocity.numpy()
+    route = _sampling(control_points.shape[1]) @ control_points
+    heading = _look(route, limits, (horizon, scenario.margin), scenario.scene.world, (out.robot[0], out.room[0], out.pair[0], out.nearest[0]))
+    return out, heading
+
+
+@lru_cache(maxsize=64)
+def _sampling(count: int) -> Float[np.ndarray, "T n"]:
+    """The curves' basis at the sample times."""
+    return np.ascontiguousarray(curve_basis(count).matrix(sample_times()))
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _look(route, limits, terms, world, out):
+    """Fills a view's arrays (robot, room, pair, nearest); returns the headings (N, T, 2)."""
+    robot, room, pair, nearest = out
+    horizon, margin = terms
+    heading = _headings(route)
+    _robots(route, heading, limits, horizon, margin, robot)
+    knots, turned = route[:, ::KNOT_STEP].copy(), heading[:, ::KNOT_STEP].copy()
+    room[:] = room_beside(knots, turned, limits[0], margin, world)
+    _pairs(route, heading, limits[0], pair)
+    _nearest(route.transpose(0, 2, 1).copy(), heading, limits[0], nearest)
+    return heading
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _headings(route):
+    """As `models.path_frame.headings`."""
+    robots, samples = route.shape[0], route.shape[1]
+    out = np.empty_like(route)
+    for i in range(robots):
+        way_x, way_y = route[i, samples - 1, 0] - route[i, 0, 0], route[i, samples - 1, 1] - route[i, 0, 1]
+        far, reach = np.sqrt(way_x * way_x + way_y * way_y), 0.0
+        for t in range(samples):
+            late, soon = min(t + WINDOW, samples - 1), max(t - WINDOW, 0)
+            dx, dy = route[i, late, 0] - route[i, soon, 0], route[i, late, 1] - route[i, soon, 1]
+            out[i, t, 0], out[i, t, 1] = dx, dy
+            reach += np.sqrt(dx * dx + dy * dy) / samples
+        ahead_x, ahead_y = (way_x / far, way_y / far) if far > 1e-9 else (1.0, 0.0)
+        for t in range(samples):
+            dx, dy = out[i, t, 0] + 1e-3 * reach * ahead_x, out[i, t, 1] + 1e-3 * reach * ahead_y
+            length = np.sqrt(dx * dx + dy * dy)
+            out[i, t, 0], out[i, t, 1] = (dx / length, dy / length) if length > 1e-9 else (1.0, 0.0)
+    return out
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
