@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 
 from maps.reason import Reason, ReasonCode
-from maps.scenario import MovingObstacle, Scenario
+from maps.scenario import MovingObstacle, Scenario, ScenarioBatch
 from models.checkpoint import ModelIdentity
 from planner.choose import Candidate
 from planner.plan import PlanOptions, Source, Timings
@@ -43,6 +43,7 @@ class Task:
     late: bool = False  # the deadline cut something short
     warnings: list[str] = field(default_factory=list)
     model: ModelIdentity | None = None  # weights that proposals were drawn from; None: none so far
+    _batch: ScenarioBatch | None = None  # see `batch`
 
     @classmethod
     def begin(cls, scenario: Scenario, options: PlanOptions) -> "Task":
@@ -53,6 +54,13 @@ class Task:
     def horizon(self) -> float:
         """The horizon that is planned for, s."""
         return float(self.scenario.horizon or 0.0)
+
+    @property
+    def batch(self) -> ScenarioBatch:
+        """What is planned now, as a batch of one."""
+        if self._batch is None or self._batch.scenarios[0] is not self.scenario:
+            self._batch = ScenarioBatch.stack([self.scenario])
+        return self._batch
 
     def allows(self, source: Source) -> bool:
         """Whether proposals of this source may be used."""

@@ -43,9 +43,11 @@ class Wave:
         """Whether a task has no plan yet, or a doubtful one."""
         if not task.found or self.doubt == float("inf"):
             return not task.found
-        lines = ScenarioBatch.stack([task.scenario]).minimum_jerk(control_count(task.scenario, task.horizon))[0].numpy()
-        undisturbed = measure(lines, task.scenario, task.horizon).cost
-        return best(task.found).metrics.cost > self.doubt * max(undisturbed, 1.0)
+        cost = best(task.found).metrics.cost
+        if cost <= self.doubt:  # undisturbed lines cost at least 1
+            return False
+        lines = task.batch.minimum_jerk(control_count(task.scenario, task.horizon))[0].numpy()
+        return cost > self.doubt * max(measure(lines, task.scenario, task.horizon).cost, 1.0)
 
     def warms(self, task: Task) -> bool:
         """Whether the filter starts where the network says.
@@ -63,19 +65,19 @@ class Wave:
 
 def straight(task: Task) -> Float[Tensor, "1 N n 2"]:
     """The minimum-jerk lines."""
-    return straight_lines(ScenarioBatch.stack([task.scenario]), control_count(task.scenario, task.horizon))[0]
+    return straight_lines(task.batch, control_count(task.scenario, task.horizon))[0]
 
 
 def perturbed(task: Task, many: int) -> Float[Tensor, "M N n 2"]:
     """Bent minimum-jerk lines."""
     count = control_count(task.scenario, task.horizon)
-    return perturbed_lines(ScenarioBatch.stack([task.scenario]), count, many, [task.options.seed])[0]
+    return perturbed_lines(task.batch, count, many, [task.options.seed])[0]
 
 
 def searched(task: Task, many: int, options: SearchOptions | None = None) -> Float[Tensor, "M N n 2"]:
     """Curves near timed paths found by search."""
     count = control_count(task.scenario, task.horizon)
-    lines = ScenarioBatch.stack([task.scenario]).minimum_jerk(count)
+    lines = task.batch.minimum_jerk(count)
     paths = propose(task.scenario, task.horizon, 4 * count, task.options.seed, many, options)
     if not paths:
         return lines.new_zeros(0, *lines.shape[1:])
@@ -112,7 +114,7 @@ def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, saf
 
     All tasks start where the network says, or none does.
     """
-    batch = ScenarioBatch.stack([task.scenario for task in tasks])
+    batch = tasks[0].batch if len(tasks) == 1 else ScenarioBatch.stack([task.scenario for task in tasks])
     candidates = proposals[0].new_zeros(len(tasks), proposals[0].shape[0], batch.mask.shape[1], *proposals[0].shape[2:])
     for s, proposal in enumerate(proposals):
         candidates[s, :, : proposal.shape[1]] = proposal
