@@ -119,7 +119,7 @@ def filtered(given: list[tuple[Scenario, np.ndarray]], config: FilterConfig, sta
             return certify(np.round(points, DIGITS), horizon, scenario).safe
 
         candidates = TrajectoryBatch(torch.from_numpy(proposal)[None, None], batch.horizon[:, None])
-        result = safety_filter.project(candidates, batch, accept, warm_start=start)
+        result = safety_filter.project(candidates, batch, accept, starter=start)
         good = int(result.status[0, 0]) == FilterStatus.PASSED
         points = np.round(result.trajectory.control_points[0, 0].numpy(), DIGITS)
         rows.append((good, int(result.rounds[0, 0]), measure(points, scenario, horizon).cost if good else np.nan, bool(result.again[0, 0])))

@@ -183,5 +183,5 @@ def _judge(examples: list[Example], config: WarmStartTraining) -> Callable[[Warm
 
 def _rounds(example: Example, safety_filter: SafetyFilter, start: WarmStart | None) -> tuple[int, bool]:
     batch = ScenarioBatch.stack([example.scenario])
-    result = safety_filter.project(TrajectoryBatch(example.proposal[None, None], batch.horizon[:, None]), batch, warm_start=start)
+    result = safety_filter.project(TrajectoryBatch(example.proposal[None, None], batch.horizon[:, None]), batch, starter=start)
     return int(result.rounds[0, 0]), bool(result.again[0, 0])

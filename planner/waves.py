@@ -20,7 +20,7 @@ from planner.task import Task
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import FilterResult, FilterStatus, SafetyFilter
 from safety_filter.verify import Certificate, certify
-from safety_filter.warm_start import WarmStart
+from safety_filter.warm_start import Starter
 
 Propose = Callable[[Task], Float[Tensor, "M N n 2"]]
 
@@ -35,7 +35,8 @@ class Wave:
     stage: str  # whose time the making of proposals counts as
     propose: Propose
     config: FilterConfig
-    warm_start: WarmStart | None = None  # predicts where the filter starts, for requests that allow it
+    starter: Starter | None = None  # where the filter starts at first, for every request
+    warm_start: Starter | None = None  # the learned one, for requests that allow it
     warm_robots: tuple[int, int] | None = None  # fleets, from and to, for which that pays; None: none
     doubt: float = float("inf")  # times the cost of undisturbed straight lines, above which a plan is not left at that
 
@@ -49,18 +50,17 @@ class Wave:
         lines = task.batch.minimum_jerk(control_count(task.scenario, task.horizon))[0].numpy()
         return cost > self.doubt * max(measure(lines, task.scenario, task.horizon).cost, 1.0)
 
-    def warms(self, task: Task) -> bool:
-        """Whether the filter starts where the network says.
+    def starter_for(self, task: Task) -> Starter | None:
+        """Where the filter starts, and on what short schedule; None: at the proposal, on the wave's own.
 
-        Straight lines among polygons or on a grid seldom lead to a plan: there it would be called in vain. What is drawn or
-        searched needs many rounds there, and few elsewhere.
+        The network is asked where that pays, as RESULTS.md has it: straight lines among polygons or on a grid seldom lead to a
+        plan, so there it would be called in vain.
         """
         if self.warm_start is None or self.warm_robots is None or not task.options.warm_start:
-            return False
-        if not self.warm_robots[0] <= len(task.scenario) <= self.warm_robots[1]:
-            return False
+            return self.starter
         scene = task.scenario.scene
-        return (self.source == "straight") == (not scene.polygons and scene.grid is None)
+        known = self.source == "straight" and (scene.polygons or scene.grid is not None)
+        return self.warm_start if not known and self.warm_robots[0] <= len(task.scenario) <= self.warm_robots[1] else self.starter
 
 
 def straight(task: Task) -> Float[Tensor, "1 N n 2"]:
@@ -88,15 +88,14 @@ def searched(task: Task, many: int, options: SearchOptions | None = None) -> Flo
 def run_wave(tasks: list[Task], wave: Wave, safety_filter: SafetyFilter, pool: Executor | None) -> None:
     """Proposes, filters and certifies for every task that may use the wave's source and has time left.
 
-    Tasks with curves of the same number of control points and as many proposals go through the filter together, those that
-    start where the network says apart from those that do not.
+    Tasks with curves of the same number of control points, as many proposals and the same starter go through the filter together.
     """
     open_tasks = [task for task in tasks if task.allows(wave.source) and not task.over()]
     proposals = _propose(open_tasks, wave, pool)
-    groups: dict[tuple[int, int, bool], list[int]] = {}
+    groups: dict[tuple[int, int, int], list[int]] = {}
     for k, (task, proposal) in enumerate(zip(open_tasks, proposals, strict=True)):
         if len(proposal):
-            groups.setdefault((len(proposal), proposal.shape[2], wave.warms(task)), []).append(k)
+            groups.setdefault((len(proposal), proposal.shape[2], id(wave.starter_for(task))), []).append(k)
     for members in groups.values():
         filter_proposals([open_tasks[k] for k in members], [proposals[k] for k in members], wave, safety_filter)
 
@@ -112,7 +111,7 @@ def _propose(tasks: list[Task], wave: Wave, pool: Executor | None) -> list[Tenso
 def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, safety_filter: SafetyFilter) -> None:
     """Filters proposals (M, N, n, 2) of each task as one batch and adds what is certified to the tasks.
 
-    All tasks start where the network says, or none does.
+    All tasks have the same starter.
     """
     batch = tasks[0].batch if len(tasks) == 1 else ScenarioBatch.stack([task.scenario for task in tasks])
     candidates = proposals[0].new_zeros(len(tasks), proposals[0].shape[0], batch.mask.shape[1], *proposals[0].shape[2:])
@@ -131,8 +130,7 @@ def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, saf
     with tasks[0].timed("pass"):
         trajectory = TrajectoryBatch(candidates, batch.horizon[:, None].expand(candidates.shape[:2]))
         deadlines = [task.options.deadline for task in tasks]
-        warm_start = wave.warm_start if wave.warms(tasks[0]) else None
-        result = safety_filter.project(trajectory, batch, accept, deadlines, wave.config, warm_start)
+        result = safety_filter.project(trajectory, batch, accept, deadlines, wave.config, wave.starter_for(tasks[0]))
     took = tasks[0].spent.pop("pass")
     for s, task in enumerate(tasks):
         checking = task.spent.get("verify", 0.0) - began[s]

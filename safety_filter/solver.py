@@ -38,7 +38,7 @@ from safety_filter.problem import (
     rows,
     time_scale,
 )
-from safety_filter.warm_start import WarmStart
+from safety_filter.warm_start import Starter
 
 CHUNK = 4  # stages between two looks at the clock and at progress
 PATIENCE = 2  # chunks between the two violations that tell whether a problem has stalled
@@ -87,7 +87,7 @@ class SafetyFilter:
         accept: Accept | None = None,
         deadlines: Sequence[float | None] | None = None,
         config: FilterConfig | None = None,
-        warm_start: WarmStart | None = None,
+        starter: Starter | None = None,
     ) -> FilterResult:
         """Repairs candidate joint trajectories.
 
@@ -98,8 +98,8 @@ class SafetyFilter:
                 run on with more room aimed at.
             deadlines: time.monotonic() at which to stop each scenario, s; None: no deadline.
             config: used in place of the filter's own.
-            warm_start: predicts where the rounds start. A problem that does not pass in the rounds of its schedule is run
-                once more from the proposal itself.
+            starter: says where the rounds start, and on what schedule. A problem that does not pass on it is run once more
+                from the proposal itself, on the schedule of the config.
 
         Returns:
             The last iterate of every problem, with its status. No problem depends on another.
@@ -114,9 +114,9 @@ class SafetyFilter:
             proposal = candidates.control_points[s, m, : len(scenario)].numpy()
             test = None if accept is None else partial(accept, s, m)
             deadline = None if deadlines is None else deadlines[s]
-            if warm_start is None:
+            if starter is None:
                 return _Run(scenario, proposal, config).until_passed(test, deadline)
-            warm = _warm_run(scenario, proposal, config, warm_start).until_passed(test, deadline)
+            warm = _warm_run(scenario, proposal, config, starter).until_passed(test, deadline)
             if warm.status in (FilterStatus.PASSED, FilterStatus.STOPPED):
                 return warm
             cold = _Run(scenario, proposal, config).until_passed(test, deadline)
@@ -144,9 +144,9 @@ class _Outcome(NamedTuple):
     again: bool = False
 
 
-def _warm_run(scenario: Scenario, proposal: np.ndarray, config: FilterConfig, warm_start: WarmStart) -> "_Run":
-    run = _Run(scenario, proposal, warm_start.schedule.adapted(config))
-    control, multiplier = warm_start(scenario, proposal)
+def _warm_run(scenario: Scenario, proposal: np.ndarray, config: FilterConfig, starter: Starter) -> "_Run":
+    run = _Run(scenario, proposal, starter.schedule.adapted(config))
+    control, multiplier = starter(scenario, proposal)
     run.iterate.control[:], run.iterate.multiplier[:] = columns(control), columns(multiplier)
     return run
 

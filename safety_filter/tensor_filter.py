@@ -21,7 +21,7 @@ from safety_filter.batch_problem import stack_problem
 from safety_filter.problem import FilterConfig, room_aimed_at
 from safety_filter.rounds import BatchIterate, begin, one_round
 from safety_filter.solver import CHUNK, EARLIEST, PATIENCE, STALL, WIDEN, WIDENINGS, Accept, FilterResult, FilterStatus
-from safety_filter.warm_start import WarmStart
+from safety_filter.warm_start import Starter
 
 
 class TensorSafetyFilter:
@@ -39,7 +39,7 @@ class TensorSafetyFilter:
         accept: Accept | None = None,
         deadlines: Sequence[float | None] | None = None,
         config: FilterConfig | None = None,
-        warm_start: WarmStart | None = None,
+        starter: Starter | None = None,
     ) -> FilterResult:
         """Repairs candidate joint trajectories; see `safety_filter.solver.SafetyFilter.project`."""
         config = config or self.config
@@ -59,10 +59,10 @@ class TensorSafetyFilter:
             return batch_run
 
         everything = list(range(len(scenarios)))
-        if warm_start is None:
+        if starter is None:
             outcome = _Outcome.of(run(everything, config, None))
         else:
-            outcome = _Outcome.of(run(everything, warm_start.schedule.adapted(config), _starts(scenarios, proposal, warm_start)))
+            outcome = _Outcome.of(run(everything, starter.schedule.adapted(config), _starts(scenarios, proposal, starter)))
             lost = [k for k in everything if outcome.status[k] not in (FilterStatus.PASSED, FilterStatus.STOPPED)]
             if lost:
                 outcome.replace(lost, _Outcome.of(run(lost, config, None)))
@@ -78,11 +78,11 @@ def _asked(accept: Accept, places: list[tuple[int, int]], k: int, points: np.nda
     return accept(*places[k], points)
 
 
-def _starts(scenarios: Sequence[Scenario], proposal: Float[Tensor, "S N n 2"], warm_start: WarmStart) -> tuple[Tensor, Tensor]:
+def _starts(scenarios: Sequence[Scenario], proposal: Float[Tensor, "S N n 2"], starter: Starter) -> tuple[Tensor, Tensor]:
     """First iterates, one problem at a time, as the compiled filter has them."""
     control, multiplier = proposal.clone(), torch.zeros_like(proposal)
     for k, scenario in enumerate(scenarios):
-        first = warm_start(scenario, proposal[k, : len(scenario)].numpy())
+        first = starter(scenario, proposal[k, : len(scenario)].numpy())
         control[k, : len(scenario)], multiplier[k, : len(scenario)] = (torch.from_numpy(value) for value in first)
     return control, multiplier
 

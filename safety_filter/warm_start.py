@@ -9,9 +9,9 @@ Source of the idea: the initialisation network of Flow-Opt, trained through the 
 """
 
 import threading
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -139,6 +139,31 @@ class WarmSchedule:
         """The filter's weights with this schedule."""
         changes = {name: getattr(self, name) for name in ("penalty", "wall_penalty", "growth", "rounds", "hopeless")}
         return replace(config, **changes)
+
+
+@runtime_checkable
+class Starter(Protocol):
+    """Says where the rounds of a problem begin, and on what schedule they go on."""
+
+    @property
+    def schedule(self) -> WarmSchedule:
+        """Of the rounds."""
+        ...
+
+    def __call__(self, scenario: Scenario, control_points: Float[np.ndarray, "N n 2"]) -> tuple[np.ndarray, np.ndarray]:
+        """First iterate (m) and multipliers, (N, n, 2), for a proposal."""
+        ...
+
+
+@dataclass(frozen=True)
+class AtProposal:
+    """The proposal itself, on a short schedule: for proposals that know already who passes whom on which side."""
+
+    schedule: WarmSchedule = field(default_factory=WarmSchedule)
+
+    def __call__(self, scenario: Scenario, control_points: Float[np.ndarray, "N n 2"]) -> tuple[np.ndarray, np.ndarray]:
+        """The proposal, without multipliers."""
+        return control_points, np.zeros_like(control_points)
 
 
 class _Reader(nn.Module):

@@ -46,7 +46,9 @@ def view(scenario: Scenario, control_points: Float[np.ndarray, "N n 2"]) -> tupl
     )
     limits = radius, v_max, a_max, scenario.start_velocity.numpy()
     route = _sampling(control_points.shape[1]) @ control_points
-    heading = _look(route, limits, (horizon, scenario.margin), scenario.scene.world, (out.robot[0], out.room[0], out.pair[0], out.nearest[0]))
+    heading = _look(
+        route, limits, (horizon, scenario.margin), scenario.scene.world, (out.robot[0], out.room[0], out.pair[0], out.nearest[0])
+    )
     return out, heading
 
 

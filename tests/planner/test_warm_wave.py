@@ -16,7 +16,7 @@ from planner.plan import Plan, PlanOptions, PlanStatus, Source
 from planner.task import Task
 from planner.waves import Wave, straight
 from safety_filter.verify import certify
-from safety_filter.warm_start import WarmSchedule, WarmStart, WarmStartConfig, WarmStartNetwork, load_warm_start
+from safety_filter.warm_start import AtProposal, WarmSchedule, WarmStart, WarmStartConfig, WarmStartNetwork, load_warm_start
 
 
 def hall(robots: int, seed: int) -> Scenario:
@@ -90,24 +90,41 @@ def test_damaged_weights_are_refused_at_the_start(tmp_path):
 
 
 def test_the_rule_decides_by_size_kind_and_option(planner):
-    def warms(scenario: Scenario, wave: Wave, allowed: bool = True) -> bool:
-        return wave.warms(Task.begin(scenario, PlanOptions(warm_start=allowed)))
+    first = AtProposal()
+
+    def learned(scenario: Scenario, wave: Wave, allowed: bool = True) -> bool:
+        starter = wave.starter_for(Task.begin(scenario, PlanOptions(warm_start=allowed)))
+        assert starter in (first, planner.warm_start)
+        return starter is planner.warm_start
 
     def wave(source: Source) -> Wave:
-        return Wave(source, "filter", straight, planner.config.lines, planner.warm_start, (4, 9))
+        return Wave(source, "filter", straight, planner.config.lines, first, planner.warm_start, (4, 9))
 
     lines, paths = wave("straight"), wave("search")
     walls = sample_scenario(np.random.default_rng(3), 5, "rooms")
-    assert warms(hall(4, 1), lines)
-    assert warms(hall(9, 1), lines)
-    assert not warms(hall(3, 1), lines)
-    assert not warms(hall(10, 1), lines)
-    assert not warms(hall(5, 1), lines, allowed=False)
-    assert not warms(walls, lines)
-    assert warms(walls, paths)
-    assert not warms(hall(5, 1), paths)
-    assert not warms(walls, replace(paths, warm_robots=None))
-    assert not warms(walls, replace(paths, warm_start=None))
+    assert learned(hall(4, 1), lines)
+    assert learned(hall(9, 1), lines)
+    assert not learned(hall(3, 1), lines)
+    assert not learned(hall(10, 1), lines)
+    assert not learned(hall(5, 1), lines, allowed=False)
+    assert not learned(walls, lines)
+    assert learned(walls, paths)
+    assert not learned(walls, replace(paths, warm_robots=None))
+    assert not learned(walls, replace(paths, warm_start=None))
+
+
+def test_draws_take_a_short_schedule_first_and_the_long_one_where_it_fails(planner):
+    options = PlanOptions(sources=("flow",), candidates=2)
+    patient = planner.replace(short=None)
+    hasty = planner.replace(short=WarmSchedule(rounds=1))  # nothing passes in one round
+    for seed in (1, 2):
+        scenario = sample_scenario(np.random.default_rng(seed), 8, "discs")
+        short, long, failed = (each.plan(scenario, options) for each in (planner, patient, hasty))
+        assert short.status is long.status is PlanStatus.SUCCEEDED
+        assert short.diagnostics.filter_rounds < long.diagnostics.filter_rounds
+        assert curves(failed) == curves(long)
+        assert failed.diagnostics.cold_runs > 0
+        assert short.diagnostics.cold_runs == long.diagnostics.cold_runs == 0
 
 
 def test_a_planner_keeps_it_when_settings_change(planner):

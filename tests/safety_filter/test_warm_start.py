@@ -188,7 +188,7 @@ def test_a_start_where_the_long_run_ended_needs_no_round():
     batch = ScenarioBatch.stack([scenario])
     given = TrajectoryBatch(lines(scenario)[None], batch.horizon[:, None])
     cold = SafetyFilter().project(given, batch)
-    warm = SafetyFilter().project(given, batch, warm_start=Known(WarmStartNetwork(SMALL)))
+    warm = SafetyFilter().project(given, batch, starter=Known(WarmStartNetwork(SMALL)))
     assert int(cold.rounds) > 20
     assert int(warm.rounds) == 0
     assert not warm.again.any()
@@ -201,7 +201,7 @@ def test_a_start_that_leads_nowhere_is_run_again_from_the_proposal(kind):
     given = TrajectoryBatch(straight_lines(batch, 24), batch.horizon[:, None])
     bad = WarmStart(network(60.0), WarmSchedule(rounds=6))
     cold = kind().project(given, batch)
-    warm = kind().project(given, batch, warm_start=bad)
+    warm = kind().project(given, batch, starter=bad)
     assert warm.again.all()
     assert torch.equal(warm.status, cold.status)
     assert torch.allclose(warm.trajectory.control_points, cold.trajectory.control_points, atol=1e-9)
@@ -214,7 +214,7 @@ def test_both_filters_start_alike():
     batch = ScenarioBatch.stack(scenarios)
     given = TrajectoryBatch(straight_lines(batch, 24), batch.horizon[:, None])
     start = WarmStart(network(0.3), WarmSchedule(penalty=1.0))
-    compiled, tensors = (kind().project(given, batch, warm_start=start) for kind in FILTERS)
+    compiled, tensors = (kind().project(given, batch, starter=start) for kind in FILTERS)
     assert torch.equal(compiled.status, tensors.status)
     assert torch.equal(compiled.rounds, tensors.rounds)
     for s, scenario in enumerate(scenarios):
@@ -226,7 +226,7 @@ def test_a_late_warm_run_is_not_run_again():
     scenario = problem(6)
     batch = ScenarioBatch.stack([scenario])
     given = TrajectoryBatch(lines(scenario)[None], batch.horizon[:, None])
-    result = SafetyFilter().project(given, batch, deadlines=[0.0], warm_start=WarmStart(network(60.0)))
+    result = SafetyFilter().project(given, batch, deadlines=[0.0], starter=WarmStart(network(60.0)))
     assert int(result.status) == FilterStatus.STOPPED
     assert not result.again.any()
 
