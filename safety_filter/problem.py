@@ -41,7 +41,7 @@ class FilterConfig:
     most_penalty: float = 1e5  # where the growth ends
     multiplier_keep: float = 0.97  # share of the multipliers that survives a round; below 1 they forget constraints no longer met
     proximal: float = 0.3  # weight of standing still, in units of one active constraint on every sample
-    pair_weight: float = 2.0  # majoriser of a pair's block on each of its two robots (2 bounds it for two robots moving at once)
+    pair_weight: float = 0.7  # of a pair on each of its two robots; 2 bounds its block for any move, less lets robots give way sooner
     two_mode: bool = False  # the linear system of the fleet's mean and deviations, in place of each robot's active constraints
     rounds: int = 320  # most, for one start
     hopeless: float = float("inf")  # mean radii, worst violation after the first four stages from which on a run is given up
