@@ -19,7 +19,7 @@ from planner.task import Task
 from planner.waves import Propose, Wave, perturbed, run_wave, searched, straight
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
-from safety_filter.warm_start import AtProposal, WarmSchedule, WarmStart
+from safety_filter.warm_start import AtProposal, WarmStart
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class PlannerConfig:
     doubt: float = 1.1  # times the cost of undisturbed lines, above which the generator has a try beside what lines led to
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
     warm_lines: tuple[int, int] | None = None  # fleets, from and to, whose straight lines the learned initialisation starts, see RESULTS.md
-    short: WarmSchedule | None = field(default_factory=WarmSchedule)  # of what the generator draws, at first; None: `flow` alone
+    quick: AtProposal | None = field(default_factory=AtProposal)  # how what the generator draws is filtered at first; None: as `flow` says
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified
     leave_out: int = 4  # most times that robots are left out of a request that allows a partial plan
@@ -52,7 +52,6 @@ class Planner:
         self.warm_start = warm_start
         self._pool = ThreadPoolExecutor(self.config.threads, thread_name_prefix="planner") if self.config.threads > 1 else None
         self._filter = SafetyFilter(pool=self._pool)
-        self._quick = None if self.config.short is None else AtProposal(self.config.short)
 
     def plan(self, scenario: Scenario, options: PlanOptions | None = None) -> Plan:
         """Plans one scenario; see `plan_batch`."""
@@ -110,9 +109,9 @@ class Planner:
         drawn = self._ahead(tasks, "flow", partial(self._drawn, draw=0))
         return [
             lines,
-            Wave("flow", "generate", drawn, self.config.flow, self._quick, doubt=self.config.doubt),
+            Wave("flow", "generate", drawn, self.config.flow, self.config.quick, doubt=self.config.doubt),
             Wave("search", "search", few, self.config.paths),
-            Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow, self._quick),
+            Wave("flow", "generate", partial(self._drawn, draw=1), self.config.flow, self.config.quick),
             *last,
         ]
 
@@ -156,7 +155,7 @@ class Planner:
 
     def _diversify(self, tasks: list[Task]) -> None:
         """Looks on for plans of another kind, for tasks that ask for several and have too few."""
-        flow = [Wave("flow", "generate", partial(self._drawn, draw=2), self.config.flow, self._quick)] if self.proposer else []
+        flow = [Wave("flow", "generate", partial(self._drawn, draw=2), self.config.flow, self.config.quick)] if self.proposer else []
         waves = [
             *flow,
             Wave("straight", "generate", lambda task: perturbed(task, task.options.candidates), self.config.bent),

@@ -23,7 +23,7 @@ class PolishConfig:
     """How far and how often a plan is smoothed."""
 
     passes: int = 1
-    enough: float = 1.06  # cost below which a plan is left as it is
+    enough: float = 1.08  # cost below which a plan is left as it is: what is gained there is not worth the time
     pull: float = 0.3  # weight of staying near the plan in the first pass, cost per mean square radius
     tighten: float = 2.0  # factor of the pull from pass to pass
     repair: FilterConfig = FilterConfig(penalty=30.0, wall_penalty=100.0, jerk_weight=1.0, aim=0.003)  # noqa: RUF009 - frozen

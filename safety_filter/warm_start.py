@@ -129,15 +129,16 @@ def nearest_features(surveyed: Surveyed, condition: Condition) -> Float[Tensor, 
 class WarmSchedule:
     """How the rounds go on from a predicted start, and when they are given up for a run from the proposal itself."""
 
-    penalty: float = 3.0  # at the start
+    penalty: float = 2.0  # at the start
     wall_penalty: float = 9.0  # of walls and bounds while that of the pairs is lower
-    growth: float = 1.7  # factor of the penalty from stage to stage
-    rounds: int = 48  # most
-    hopeless: float = 1.0  # mean radii, worst violation after the first four stages from which on they are given up
+    growth: float = 2.5  # factor of the penalty from stage to stage
+    most_penalty: float = 1000.0  # where the growth ends
+    rounds: int = 64  # most
+    hopeless: float = 2.0  # mean radii, worst violation after the first four stages from which on they are given up
 
     def adapted(self, config: FilterConfig) -> FilterConfig:
         """The filter's weights with this schedule."""
-        changes = {name: getattr(self, name) for name in ("penalty", "wall_penalty", "growth", "rounds", "hopeless")}
+        changes = {name: getattr(self, name) for name in ("penalty", "wall_penalty", "growth", "most_penalty", "rounds", "hopeless")}
         return replace(config, **changes)
 
 
@@ -159,7 +160,7 @@ class Starter(Protocol):
 class AtProposal:
     """The proposal itself, on a short schedule: for proposals that know already who passes whom on which side."""
 
-    schedule: WarmSchedule = field(default_factory=WarmSchedule)
+    schedule: WarmSchedule = field(default_factory=lambda: WarmSchedule(3.0, 9.0, 1.7, 1e5, 48, 1.0))
 
     def __call__(self, scenario: Scenario, control_points: Float[np.ndarray, "N n 2"]) -> tuple[np.ndarray, np.ndarray]:
         """The proposal, without multipliers."""

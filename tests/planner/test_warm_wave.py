@@ -115,8 +115,8 @@ def test_the_rule_decides_by_size_kind_and_option(planner):
 
 def test_draws_take_a_short_schedule_first_and_the_long_one_where_it_fails(planner):
     options = PlanOptions(sources=("flow",), candidates=2)
-    patient = planner.replace(short=None)
-    hasty = planner.replace(short=WarmSchedule(rounds=1))  # nothing passes in one round
+    patient = planner.replace(quick=None)
+    hasty = planner.replace(quick=AtProposal(WarmSchedule(rounds=1)))  # nothing passes in one round
     for seed in (1, 2):
         scenario = sample_scenario(np.random.default_rng(seed), 8, "discs")
         short, long, failed = (each.plan(scenario, options) for each in (planner, patient, hasty))
