@@ -42,6 +42,7 @@ from planner.proposals import control_count
 from planner.task import Task, without
 from planner.waves import Wave, run_wave
 from safety_filter.problem import FilterConfig
+from safety_filter.solver import SafetyFilter
 
 SMALL = ("empty", "conveyor", "highways", "drop", "shelf", "room", "basic", "dense")
 CERTIFIED = (
@@ -187,9 +188,7 @@ def diversity(planner: Planner, count: int, seed: int) -> None:
         kinds, apart = [], []
         for k, problem in enumerate(instances(family, robots, count, seed)):
             task = Task.begin(problem.scenario, PlanOptions(seed=k, candidates=16))
-            run_wave(
-                [task], Wave("flow", "generate", lambda t: planner.proposer(t, 16), planner.config.flow), planner._filter, planner._pool
-            )
+            run_wave(task, Wave("flow", "generate", lambda t: planner.proposer(t, 16), planner.config.flow), SafetyFilter())
             kinds.append(count_homotopies(task.found, problem.scenario.scene))
             apart.append(mean_pairwise_distance(task.found))
         share = float(np.mean([many >= 4 for many in kinds]))
@@ -226,7 +225,7 @@ def networks(planners: dict[str, Planner], count: int, seed: int) -> None:
             tasks = [Task.begin(problem.scenario, PlanOptions(seed=k)) for k, problem in enumerate(problems)]
             wave = Wave("flow", "generate", lambda t, p=planner: p.proposer(t, 8), planner.config.flow)
             for task in tasks:
-                run_wave([task], wave, planner._filter, planner._pool)
+                run_wave(task, wave, SafetyFilter())
             solved = [task for task in tasks if task.found]
             cost = mean([min(c.metrics.cost for c in task.found) for task in solved])
             kinds = mean([count_homotopies(task.found, task.scenario.scene) for task in solved])

@@ -36,7 +36,7 @@ from planner.polish import polish
 from planner.render import render_file
 from planner.staging import Motion, PictureConfig, add_discs, draw_ways
 from planner.task import Task
-from planner.waves import Wave, run_wave
+from planner.waves import Wave, run_through, run_wave
 from safety_filter.solver import SafetyFilter
 
 if TYPE_CHECKING:
@@ -143,11 +143,11 @@ def draw_stages(scenario: Scenario, seed: int, path: Path) -> Plan:
     """
     task = Task.begin(scenario, PlanOptions(seed=seed, candidates=CANDIDATES, sources=("flow",)))
     drawn, config, safety_filter = load_generator()(task, CANDIDATES), PlannerConfig(), SafetyFilter()
-    run_wave([task], Wave("flow", "generate", lambda _: drawn, config.flow), safety_filter, None)
+    run_wave(task, Wave("flow", "generate", lambda _: drawn, config.flow), safety_filter)
     if not task.found:
         raise SystemExit(f"these weights give no certified plan for {path.name}: choose another scene or seed")
     repaired = [found.control_points for found in task.found]
-    polish([task], safety_filter, config.polish)
+    run_through(polish(task, config.polish), task, safety_filter)
     plan, cost = answer(task), best(task.found).metrics.cost
     figure, (left, middle, right) = panels(scenario, 3)
     motion = Motion(scenario, plan)

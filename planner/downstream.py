@@ -54,7 +54,7 @@ def judge_downstream(
     best, each, kinds = [], 0, 0
     for k, scenario in enumerate(scenarios):
         task = Task.begin(scenario, PlanOptions(seed=k, candidates=candidates))
-        run_wave([task], wave, safety_filter, None)
+        run_wave(task, wave, safety_filter)
         each += len(task.found)
         if task.found:
             best.append(min(task.found, key=lambda c: c.metrics.cost))

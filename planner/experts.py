@@ -16,7 +16,7 @@ from planner.routes import routes
 from planner.search import SearchOptions
 from planner.search_problem import Tuning
 from planner.task import Task
-from planner.waves import Wave, perturbed, run_wave, searched, straight
+from planner.waves import Wave, perturbed, run_through, run_wave, searched, straight
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
 
@@ -62,12 +62,12 @@ def find_experts(
     task = Task.begin(scenario, PlanOptions(seed=seed, candidates=config.bent, alternatives=config.kept))
     paths = searched(task, config.searched if proposer is None else config.searched // 2, config.search)
     for wave in _waves(paths, config, proposer):
-        run_wave([task], wave, safety_filter, None)
+        run_wave(task, wave, safety_filter)
     if not task.found:
-        run_wave([task], Wave("search", "search", lambda _: paths, config.tight), safety_filter, None)
+        run_wave(task, Wave("search", "search", lambda _: paths, config.tight), safety_filter)
     if not task.found:
         return []
-    polish([task], safety_filter, config.polish)
+    run_through(polish(task, config.polish), task, safety_filter)
     plans = different(task.found, config.kept, scenario.scene)
     return [plan for plan in plans if plan.metrics.cost <= config.worst * plans[0].metrics.cost]
 

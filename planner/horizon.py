@@ -6,12 +6,11 @@ from dataclasses import replace
 import numpy as np
 
 from planner.task import Task
+from planner.waves import Steps
 
 STEP = 1.25  # factor between horizons tried until one is certified
 CLOSE = 1.04  # factor within which the shortest is then found
 TRIES = 16  # horizons tried upwards before giving up
-
-Solve = Callable[[list[Task]], None]
 
 
 def lower_bound(task: Task) -> float:
@@ -27,42 +26,27 @@ def lower_bound(task: Task) -> float:
     return max(float(time.max()), 0.5)
 
 
-def shortest_horizon(tasks: list[Task], solve: Solve) -> None:
-    """Gives each task the shortest horizon that was certified, and what was found for it.
+def shortest_horizon(task: Task, solve: Callable[[], Steps]) -> Steps:
+    """Gives a task the shortest horizon that was certified, and what was found for it.
 
     Horizons grow by a factor until one is certified; the factor is then halved, in logarithm, towards the longest that
     failed. A task for which none is certified keeps no horizon and what is known of its last try.
+
+    Args:
+        task: without a horizon.
+        solve: makes the steps towards any plan for the horizon that the task has by then.
     """
-    low = {id(task): lower_bound(task) for task in tasks}
-    climbing = list(tasks)
-    high: dict[int, float] = {}
+    low = lower_bound(task)
     for _ in range(TRIES):
-        if not climbing:
+        task.scenario = replace(task.scenario, horizon=STEP * low)
+        yield from solve()
+        if task.found or task.late:
             break
-        for task in climbing:
-            _try(task, STEP * low[id(task)])
-        solve(climbing)
-        for task in climbing:
-            (high if task.found else low)[id(task)] = task.horizon
-        climbing = [task for task in climbing if not task.found and not task.late]
-    _halve([task for task in tasks if task.found], low, high, solve)
-
-
-def _try(task: Task, horizon: float) -> None:
-    task.scenario = replace(task.scenario, horizon=horizon)
-
-
-def _halve(tasks: list[Task], low: dict[int, float], high: dict[int, float], solve: Solve) -> None:
-    while tasks := [task for task in tasks if high[id(task)] > CLOSE * low[id(task)] and not task.over()]:
-        kept = {}
-        for task in tasks:
-            kept[id(task)] = (task.scenario, task.found)
-            _try(task, float(np.sqrt(low[id(task)] * high[id(task)])))
-            task.found = []
-        solve(tasks)
-        for task in tasks:
-            if task.found:
-                high[id(task)] = task.horizon
-            else:
-                low[id(task)] = task.horizon
-                task.scenario, task.found = kept[id(task)]
+        low = task.horizon
+    while task.found and task.horizon > CLOSE * low and not task.over():
+        kept = task.scenario, task.found
+        task.scenario, task.found = replace(task.scenario, horizon=float(np.sqrt(low * task.horizon))), []
+        yield from solve()
+        if not task.found:
+            low = task.horizon
+            task.scenario, task.found = kept

@@ -1,5 +1,7 @@
 """From what is known about a task to the plan that the caller gets."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from maps.reason import Reason, ReasonCode
@@ -16,8 +18,6 @@ def answer(task: Task) -> Plan:
         return _failed(task)
     chosen, *others = returned(task)
     status = PlanStatus.PARTIAL if task.reasons else PlanStatus.SUCCEEDED
-    if len(others) + 1 < task.options.alternatives:
-        task.warnings.append(f"asked for {task.options.alternatives} different plans, found {len(others) + 1}")
     return Plan(
         status,
         task.horizon,
@@ -28,14 +28,16 @@ def answer(task: Task) -> Plan:
         tuple(JointPlan(_robots(task, other), other.certificate, other.metrics) for other in others),
         Diagnostics(task.proposed, len(task.found), chosen.rounds, task.cold_runs),
         task.timings(),
-        _warnings(task),
+        tuple(_warnings(task, len(others) + 1)),
         task.model,
     )
 
 
-def _warnings(task: Task) -> tuple[str, ...]:
-    late = ("the deadline cut the search for a better plan short",) if task.late and task.found else ()
-    return (*task.warnings, *late)
+def _warnings(task: Task, plans: int) -> Iterator[str]:
+    if plans < task.options.alternatives:
+        yield f"asked for {task.options.alternatives} different plans, found {plans}"
+    if task.late:
+        yield "the deadline cut the search for a better plan short"
 
 
 def _robots(task: Task, candidate: Candidate) -> tuple[RobotPlan, ...]:
@@ -62,7 +64,6 @@ def _failed(task: Task) -> Plan:
         robots,
         diagnostics=Diagnostics(task.proposed, 0, task.rounds, task.cold_runs),
         timings=task.timings(),
-        warnings=_warnings(task),
         model=task.model,
     )
 

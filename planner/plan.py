@@ -1,5 +1,6 @@
 """What a caller asks of the planner beyond the scenario, and what comes back."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
@@ -22,6 +23,19 @@ class PlanStatus(StrEnum):
     FAILED = "failed"
 
 
+class Watch:
+    """Held by a caller in another thread while a scenario is planned: gives it up, or takes what there is by now."""
+
+    def __init__(self) -> None:
+        """Nothing is found yet, and nobody has given up."""
+        self.stopped = False
+        self.best: Callable[[], Plan] | None = None  # makes the best certified plan so far; None: there is none yet
+
+    def stop(self) -> None:
+        """The planner ends its work on the scenario soon: within a few rounds of the filter."""
+        self.stopped = True
+
+
 @dataclass(frozen=True)
 class PlanOptions:
     """How one scenario is to be planned."""
@@ -33,6 +47,7 @@ class PlanOptions:
     allow_partial: bool = False  # leave out robots that cannot be planned
     sources: tuple[Source, ...] = ("flow", "search", "straight")  # proposals that may be used
     warm_start: bool = True  # start the filter from its initialisation network where there is one
+    watch: Watch | None = field(default=None, compare=False)  # see there
 
 
 @dataclass(frozen=True)

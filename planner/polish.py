@@ -1,21 +1,20 @@
 """A certified plan made cheaper: smoothed by its own cost, filtered again, kept if better and certified."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from torch import Tensor
 
 from maps.curve import DEGREE, END_POINTS, curve_basis
 from maps.scenario import Scenario
 from planner.choose import Candidate, best, different, speed_quadrature
 from planner.task import Task
-from planner.waves import Wave, filter_proposals
+from planner.waves import Steps, Wave
 from safety_filter.banded import add_bands, add_gram, add_transpose, apply_rows, factorise, solve_lanes
 from safety_filter.problem import FilterConfig
-from safety_filter.solver import SafetyFilter
 
 
 @dataclass(frozen=True)
@@ -29,39 +28,35 @@ class PolishConfig:
     repair: FilterConfig = FilterConfig(penalty=30.0, wall_penalty=100.0, jerk_weight=1.0, aim=0.003)  # noqa: RUF009 - frozen
 
 
-def polish(tasks: Sequence[Task], safety_filter: SafetyFilter, config: PolishConfig) -> None:
-    """Smooths and repairs the plans that each task will return, while that pays and time is left."""
-    for task in tasks:
-        for candidate in returned(task):
-            _polish(task, candidate, safety_filter, config)
+def polish(task: Task, config: PolishConfig) -> Steps:
+    """Smooths and repairs the plans that a task will return, while that pays and time is left."""
+    for candidate in returned(task):
+        pull = config.pull
+        for _ in range(config.passes):
+            if candidate.metrics.cost <= config.enough or task.over():
+                break
+            rounds, known = task.rounds, len(task.found)
+            yield Wave(candidate.source, "filter", partial(_smoother, candidate=candidate, pull=pull), config.repair)
+            task.rounds = rounds
+            candidate = _cheaper(task, candidate, known)
+            pull *= config.tighten
+
+
+def _smoother(task: Task, candidate: Candidate, pull: float) -> Float[Tensor, "1 N n 2"]:
+    return torch.from_numpy(smoothed(candidate.control_points, task.scenario, task.horizon, pull))[None]
+
+
+def _cheaper(task: Task, candidate: Candidate, known: int) -> Candidate:
+    """What a repair led to, if it is cheaper: with the rounds of the plan that it grew from, which it joins; else that plan."""
+    cheaper = [replace(c, rounds=candidate.rounds) for c in task.found[known:] if c.metrics.cost < candidate.metrics.cost]
+    task.found[known:] = cheaper
+    return cheaper[0] if cheaper else candidate
 
 
 def returned(task: Task) -> list[Candidate]:
     """The plans that a task's answer is made of, best first."""
     most = task.options.alternatives
     return different(task.found, most, task.scenario.scene) if most > 1 else [best(task.found)]
-
-
-def _polish(task: Task, candidate: Candidate, safety_filter: SafetyFilter, config: PolishConfig) -> None:
-    pull = config.pull
-    for _ in range(config.passes):
-        if candidate.metrics.cost <= config.enough or task.over():
-            return
-        candidate = _again(task, candidate, smoothed(candidate.control_points, task.scenario, task.horizon, pull), safety_filter, config)
-        pull *= config.tighten
-
-
-def _again(
-    task: Task, candidate: Candidate, control_points: Float[np.ndarray, "N n 2"], safety_filter: SafetyFilter, config: PolishConfig
-) -> Candidate:
-    """Filters a changed plan; if it is certified and cheaper it joins the task's plans, with the rounds of the plan it grew from."""
-    rounds, known = task.rounds, len(task.found)
-    wave = Wave(candidate.source, "filter", lambda _: torch.zeros(0, 0, 0, 2), config.repair)
-    filter_proposals([task], [torch.from_numpy(control_points)[None]], wave, safety_filter)
-    task.rounds = rounds
-    cheaper = [replace(c, rounds=candidate.rounds) for c in task.found[known:] if c.metrics.cost < candidate.metrics.cost]
-    task.found[known:] = cheaper
-    return cheaper[0] if cheaper else candidate
 
 
 def smoothed(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, horizon: float, pull: float) -> Float[np.ndarray, "N n 2"]:

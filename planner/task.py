@@ -12,7 +12,7 @@ from jaxtyping import Float
 from maps.reason import Reason, ReasonCode
 from maps.scenario import MovingObstacle, Scenario, ScenarioBatch
 from models.checkpoint import ModelIdentity
-from planner.choose import Candidate
+from planner.choose import Candidate, best
 from planner.plan import PlanOptions, Source, Timings
 
 
@@ -41,7 +41,6 @@ class Task:
     spent: dict[str, float] = field(default_factory=dict)  # s, by stage
     began: float = field(default_factory=time.perf_counter)
     late: bool = False  # the deadline cut something short
-    warnings: list[str] = field(default_factory=list)
     model: ModelIdentity | None = None  # weights that proposals were drawn from; None: none so far
     _batch: ScenarioBatch | None = None  # see `batch`
 
@@ -67,10 +66,15 @@ class Task:
         return source in self.options.sources
 
     def over(self) -> bool:
-        """Whether the deadline has come; remembers that it cut something short."""
-        if self.options.deadline is not None and time.monotonic() >= self.options.deadline:
+        """Whether the deadline has come, or the caller has given up; remembers that something was cut short."""
+        options = self.options
+        if (options.deadline is not None and time.monotonic() >= options.deadline) or (options.watch is not None and options.watch.stopped):
             self.late = True
         return self.late
+
+    def snapshot(self) -> "Task":
+        """A copy that knows of the best plan so far alone, as of a task whose time is over; later changes do not reach it."""
+        return replace(self, kept=[*self.kept], reasons=dict(self.reasons), found=[best(self.found)], spent=dict(self.spent), late=True)
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

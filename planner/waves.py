@@ -1,7 +1,6 @@
-"""Rounds of proposals, each of one kind, for tasks that have no plan yet."""
+"""Proposals of one kind for a task that has no plan yet, or none that is good enough; filtered and certified."""
 
-from collections.abc import Callable
-from concurrent.futures import Executor
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maps.curve import fit_control_points
-from maps.scenario import ScenarioBatch
 from maps.trajectory import TrajectoryBatch
+from models.checkpoint import ModelIdentity
 from planner.choose import Candidate, best, measure
 from planner.plan import Source
 from planner.proposals import control_count, perturbed_lines, straight_lines
@@ -23,6 +22,8 @@ from safety_filter.verify import Certificate, certify
 from safety_filter.warm_start import Starter
 
 Propose = Callable[[Task], Float[Tensor, "M N n 2"]]
+
+Steps = Generator["Wave", None, None]  # each wave that it yields has been run for its task when it goes on
 
 DIGITS = 9  # decimals of control points, m; what is certified is what is sent
 
@@ -38,6 +39,7 @@ class Wave:
     starter: Starter | None = None  # where the filter starts at first, for every request
     warm_start: Starter | None = None  # the learned one, for requests that allow it
     warm_robots: tuple[int, int] | None = None  # fleets, from and to, for which that pays; None: none
+    model: ModelIdentity | None = None  # weights that the proposals come from; None: from none
     doubt: float = float("inf")  # times the cost of undisturbed straight lines, above which a plan is not left at that
 
     def concerns(self, task: Task) -> bool:
@@ -85,76 +87,57 @@ def searched(task: Task, many: int, options: SearchOptions | None = None) -> Flo
     return fit_control_points(position, lines.expand(len(paths), *lines.shape[1:]))
 
 
-def run_wave(tasks: list[Task], wave: Wave, safety_filter: SafetyFilter, pool: Executor | None) -> None:
-    """Proposes, filters and certifies for every task that may use the wave's source and has time left.
-
-    Tasks with curves of the same number of control points, as many proposals and the same starter go through the filter together.
-    """
-    open_tasks = [task for task in tasks if task.allows(wave.source) and not task.over()]
-    proposals = _propose(open_tasks, wave, pool)
-    groups: dict[tuple[int, int, int], list[int]] = {}
-    for k, (task, proposal) in enumerate(zip(open_tasks, proposals, strict=True)):
-        if len(proposal):
-            groups.setdefault((len(proposal), proposal.shape[2], id(wave.starter_for(task))), []).append(k)
-    for members in groups.values():
-        filter_proposals([open_tasks[k] for k in members], [proposals[k] for k in members], wave, safety_filter)
+def run_wave(task: Task, wave: Wave, safety_filter: SafetyFilter) -> None:
+    """Proposes, filters and certifies, where the task may use the wave's source and has time left."""
+    if not task.allows(wave.source) or task.over():
+        return
+    with task.timed(wave.stage):
+        proposals = wave.propose(task)
+    if len(proposals):
+        _filter(task, proposals, wave, safety_filter)
 
 
-def _propose(tasks: list[Task], wave: Wave, pool: Executor | None) -> list[Tensor]:
-    def make(task: Task) -> Tensor:
-        with task.timed(wave.stage):
-            return wave.propose(task)
+def _filter(task: Task, proposals: Float[Tensor, "M N n 2"], wave: Wave, safety_filter: SafetyFilter) -> None:
+    """Filters the proposals and adds what is certified to the task."""
+    certified: dict[int, tuple[np.ndarray, Certificate]] = {}
 
-    return list(pool.map(make, tasks)) if pool is not None and len(tasks) > 1 else [make(task) for task in tasks]
-
-
-def filter_proposals(tasks: list[Task], proposals: list[Tensor], wave: Wave, safety_filter: SafetyFilter) -> None:
-    """Filters proposals (M, N, n, 2) of each task as one batch and adds what is certified to the tasks.
-
-    All tasks have the same starter.
-    """
-    batch = tasks[0].batch if len(tasks) == 1 else ScenarioBatch.stack([task.scenario for task in tasks])
-    candidates = proposals[0].new_zeros(len(tasks), proposals[0].shape[0], batch.mask.shape[1], *proposals[0].shape[2:])
-    for s, proposal in enumerate(proposals):
-        candidates[s, :, : proposal.shape[1]] = proposal
-    certified: dict[tuple[int, int], tuple[np.ndarray, Certificate]] = {}
-
-    def accept(s: int, m: int, control_points: np.ndarray) -> bool:
+    def accept(_: int, m: int, control_points: np.ndarray) -> bool:
         rounded = np.round(control_points, DIGITS)
-        with tasks[s].timed("verify"):
-            certificate = certify(rounded, tasks[s].horizon, tasks[s].scenario)
-        certified[s, m] = (rounded, certificate)
+        with task.timed("verify"):
+            certificate = certify(rounded, task.horizon, task.scenario)
+        certified[m] = (rounded, certificate)
         return certificate.safe
 
-    began = [task.spent.get("verify", 0.0) for task in tasks]
-    with tasks[0].timed("pass"):
-        trajectory = TrajectoryBatch(candidates, batch.horizon[:, None].expand(candidates.shape[:2]))
-        deadlines = [task.options.deadline for task in tasks]
-        result = safety_filter.project(trajectory, batch, accept, deadlines, wave.config, wave.starter_for(tasks[0]))
-    took = tasks[0].spent.pop("pass")
-    for s, task in enumerate(tasks):
-        checking = task.spent.get("verify", 0.0) - began[s]
-        task.spent["filter"] = task.spent.get("filter", 0.0) + max(took - checking, 0.0)
-        _collect(task, s, result, certified, wave)
+    checked = task.spent.get("verify", 0.0)
+    with task.timed("pass"):
+        trajectory = TrajectoryBatch(proposals[None], task.batch.horizon[:, None].expand(1, len(proposals)))
+        result = safety_filter.project(trajectory, task.batch, accept, [task.over], wave.config, wave.starter_for(task))
+    took = task.spent.pop("pass") - (task.spent.get("verify", 0.0) - checked)
+    task.spent["filter"] = task.spent.get("filter", 0.0) + max(took, 0.0)
+    _collect(task, result, certified, wave)
 
 
-def _collect(
-    task: Task, s: int, result: FilterResult, certified: dict[tuple[int, int], tuple[np.ndarray, Certificate]], wave: Wave
-) -> None:
+def _collect(task: Task, result: FilterResult, certified: dict[int, tuple[np.ndarray, Certificate]], wave: Wave) -> None:
     many = result.status.shape[1]
     task.proposed += many
-    task.cold_runs += int(result.again[s].sum())
+    task.cold_runs += int(result.again[0].sum())
+    task.model = wave.model or task.model
     waited = 0
     for m in range(many):
-        rounds = int(result.rounds[s, m])
-        if int(result.status[s, m]) == FilterStatus.PASSED:
-            points, certificate = certified[s, m]
+        rounds = int(result.rounds[0, m])
+        if int(result.status[0, m]) == FilterStatus.PASSED:
+            points, certificate = certified[m]
             metrics = measure(points, task.scenario, task.horizon)
             task.found.append(Candidate(points, wave.source, certificate, metrics, task.rounds + rounds))
             continue
         waited = max(waited, rounds)
-        task.late = task.late or int(result.status[s, m]) == FilterStatus.STOPPED
-        points = result.trajectory.control_points[s, m, : len(task.scenario)].numpy()
-        task.miss(points, float(result.residual[s, m]))
+        points = result.trajectory.control_points[0, m, : len(task.scenario)].numpy()
+        task.miss(points, float(result.residual[0, m]))
     if not task.found:
         task.rounds += waited
+
+
+def run_through(steps: Steps, task: Task, safety_filter: SafetyFilter) -> None:
+    """Runs all waves of a task, here and now."""
+    for wave in steps:
+        run_wave(task, wave, safety_filter)

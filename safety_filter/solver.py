@@ -11,7 +11,6 @@ by signed distance, closest approaches between samples count, multipliers fade s
 forgotten, and the linear system weighs each robot's active constraints only.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -49,6 +48,8 @@ WIDENINGS = 6
 
 # scenario and candidate index, control points (N, n, 2), m -> whether they hold in continuous time
 Accept = Callable[[int, int, np.ndarray], bool]
+# whether a scenario is to be given up: its deadline has come, or nobody wants it any more
+Stop = Callable[[], bool]
 
 
 class FilterStatus(IntEnum):
@@ -57,7 +58,7 @@ class FilterStatus(IntEnum):
     PASSED = 0  # within the tolerances, and accepted where an acceptance test was given
     EXHAUSTED = 1  # the rounds ran out
     STALLED = 2  # no progress at full penalty
-    STOPPED = 3  # the deadline came
+    STOPPED = 3  # it was to be given up
     DIVERGED = 4  # not finite
 
 
@@ -85,7 +86,7 @@ class SafetyFilter:
         candidates: TrajectoryBatch,
         batch: ScenarioBatch,
         accept: Accept | None = None,
-        deadlines: Sequence[float | None] | None = None,
+        stops: Sequence[Stop | None] | None = None,
         config: FilterConfig | None = None,
         starter: Starter | None = None,
     ) -> FilterResult:
@@ -96,7 +97,7 @@ class SafetyFilter:
             batch: the S scenarios.
             accept: a stricter test than the filter's own, asked for every iterate that passes it; a refused one is
                 run on with more room aimed at.
-            deadlines: time.monotonic() at which to stop each scenario, s; None: no deadline.
+            stops: asked of each scenario now and then, whether to give it up; None: never.
             config: used in place of the filter's own.
             starter: says where the rounds start, and on what schedule. A problem that does not pass on it is run once more
                 from the proposal itself, on the schedule of the config.
@@ -113,13 +114,13 @@ class SafetyFilter:
             scenario = batch.scenarios[s]
             proposal = candidates.control_points[s, m, : len(scenario)].numpy()
             test = None if accept is None else partial(accept, s, m)
-            deadline = None if deadlines is None else deadlines[s]
+            stop = None if stops is None else stops[s]
             if starter is None:
-                return _Run(scenario, proposal, config).until_passed(test, deadline)
-            warm = _warm_run(scenario, proposal, config, starter).until_passed(test, deadline)
+                return _Run(scenario, proposal, config).until_passed(test, stop)
+            warm = _warm_run(scenario, proposal, config, starter).until_passed(test, stop)
             if warm.status in (FilterStatus.PASSED, FilterStatus.STOPPED):
                 return warm
-            cold = _Run(scenario, proposal, config).until_passed(test, deadline)
+            cold = _Run(scenario, proposal, config).until_passed(test, stop)
             return cold._replace(rounds=warm.rounds + cold.rounds, again=True)
 
         done = list(self._pool.map(run, jobs)) if self._pool is not None and len(jobs) > 1 else [run(job) for job in jobs]
@@ -180,15 +181,15 @@ class _Run:
         """(N, n, 2) of the current iterate."""
         return rows(self.iterate.control)
 
-    def until_passed(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> _Outcome:
+    def until_passed(self, accept: Callable[[np.ndarray], bool] | None, stop: Stop | None) -> _Outcome:
         """Runs until passed and accepted, or until there is no point in going on."""
-        status = self._loop(accept, deadline)
+        status = self._loop(accept, stop)
         points = self.control_points
         if not np.isfinite(points).all():
             status = FilterStatus.DIVERGED
         return _Outcome(points, status, float(self.iterate.progress[2]), int(self.iterate.progress[0]))
 
-    def _loop(self, accept: Callable[[np.ndarray], bool] | None, deadline: float | None) -> FilterStatus:
+    def _loop(self, accept: Callable[[np.ndarray], bool] | None, stop: Stop | None) -> FilterStatus:
         progress, widened, seen = self.iterate.progress, 0, [np.inf] * EARLIEST
         world = self.scenario.scene.world
         while progress[0] < self.config.rounds:
@@ -200,7 +201,7 @@ class _Run:
                 if widened > WIDENINGS:
                     return FilterStatus.STALLED
                 self._widen()
-            if deadline is not None and time.monotonic() > deadline:
+            if stop is not None and stop():
                 return FilterStatus.STOPPED
             seen.append(float(progress[2]))
             if len(seen) == EARLIEST + 1 and seen[-1] > self.hopeless:

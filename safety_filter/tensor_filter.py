@@ -4,7 +4,6 @@ The same interface and the same outcome as `safety_filter.solver.SafetyFilter`; 
 round together, and one that has ended stands still.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,7 +19,7 @@ from maps.trajectory import TrajectoryBatch
 from safety_filter.batch_problem import stack_problem
 from safety_filter.problem import FilterConfig, room_aimed_at
 from safety_filter.rounds import BatchIterate, begin, one_round
-from safety_filter.solver import CHUNK, EARLIEST, PATIENCE, STALL, WIDEN, WIDENINGS, Accept, FilterResult, FilterStatus
+from safety_filter.solver import CHUNK, EARLIEST, PATIENCE, STALL, WIDEN, WIDENINGS, Accept, FilterResult, FilterStatus, Stop
 from safety_filter.warm_start import Starter
 
 
@@ -37,7 +36,7 @@ class TensorSafetyFilter:
         candidates: TrajectoryBatch,
         batch: ScenarioBatch,
         accept: Accept | None = None,
-        deadlines: Sequence[float | None] | None = None,
+        stops: Sequence[Stop | None] | None = None,
         config: FilterConfig | None = None,
         starter: Starter | None = None,
     ) -> FilterResult:
@@ -46,7 +45,7 @@ class TensorSafetyFilter:
         total, proposals = candidates.control_points.shape[:2]
         scenarios = [scenario for scenario in batch.scenarios for _ in range(proposals)]
         proposal = candidates.control_points.flatten(0, 1)
-        limits = None if deadlines is None else [deadline for deadline in deadlines for _ in range(proposals)]
+        asked = None if stops is None else [stop for stop in stops for _ in range(proposals)]
 
         def run(chosen: list[int], how: FilterConfig, start: tuple[Tensor, Tensor] | None) -> _BatchRun:
             moved = None if start is None else (start[0].to(self.device), start[1].to(self.device))
@@ -55,7 +54,7 @@ class TensorSafetyFilter:
             )
             test = None if accept is None else partial(_asked, accept, [divmod(k, proposals) for k in chosen])
             with torch.no_grad():
-                batch_run.until_ended(test, None if limits is None else [limits[k] for k in chosen])
+                batch_run.until_ended(test, None if asked is None else [asked[k] for k in chosen])
             return batch_run
 
         everything = list(range(len(scenarios)))
@@ -128,8 +127,8 @@ class _BatchRun:
         self.seen = [[np.inf] * EARLIEST for _ in range(len(batch))]
         self.open = set(range(len(batch)))
 
-    def until_ended(self, accept: Callable[[int, np.ndarray], bool] | None, deadlines: Sequence[float | None] | None) -> None:
-        """Runs until every problem has passed, stalled, run out of rounds or of time."""
+    def until_ended(self, accept: Callable[[int, np.ndarray], bool] | None, stops: Sequence[Stop | None] | None) -> None:
+        """Runs until every problem has passed, stalled, run out of rounds or been given up."""
         chunk = CHUNK * self.config.stage_rounds
         while self.open:
             for _ in range(chunk + 1):
@@ -138,7 +137,7 @@ class _BatchRun:
             if refused:
                 self._widen(refused)
             for k in sorted(self.open):
-                self._end(k, None if deadlines is None else deadlines[k])
+                self._end(k, None if stops is None else stops[k])
 
     def _passes(self, k: int, accept: Callable[[int, np.ndarray], bool] | None) -> bool:
         points = self.iterate.control[k, : len(self.batch.scenarios[k])].cpu().numpy()
@@ -150,13 +149,13 @@ class _BatchRun:
         self._close(k, FilterStatus.PASSED)
         return True
 
-    def _end(self, k: int, deadline: float | None) -> None:
+    def _end(self, k: int, stop: Stop | None) -> None:
         gap, tolerance = float(self.iterate.gap[k]), self.problem.schedules[k].gap_tolerance
         hopeless = self.config.hopeless * float(self.batch.scenarios[k].fleet.radius.mean())
         self.seen[k].append(gap)
         if not bool(self.iterate.control[k].isfinite().all()):
             self._close(k, FilterStatus.DIVERGED)
-        elif deadline is not None and time.monotonic() > deadline:
+        elif stop is not None and stop():
             self._close(k, FilterStatus.STOPPED)
         elif (len(self.seen[k]) == EARLIEST + 1 and gap > hopeless) or (
             gap > 4.0 * tolerance and gap > STALL * self.seen[k][-1 - PATIENCE]

@@ -1,6 +1,5 @@
 """The filter as its callers see it: statuses, no coupling, acceptance, limits and ends."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -124,7 +123,7 @@ def test_what_cannot_be_is_not_called_passed():
 
 def test_deadline_stops():
     batch = ScenarioBatch.stack([crossing()])
-    result = SafetyFilter(FilterConfig(growth=1.0, penalty=1e-6)).project(lines(batch), batch, deadlines=[time.monotonic() - 1.0])
+    result = SafetyFilter(FilterConfig(growth=1.0, penalty=1e-6)).project(lines(batch), batch, stops=[lambda: True])
     assert int(result.status[0, 0]) == FilterStatus.STOPPED
     assert int(result.rounds[0, 0]) <= 40
 

@@ -226,7 +226,7 @@ def test_a_late_warm_run_is_not_run_again():
     scenario = problem(6)
     batch = ScenarioBatch.stack([scenario])
     given = TrajectoryBatch(lines(scenario)[None], batch.horizon[:, None])
-    result = SafetyFilter().project(given, batch, deadlines=[0.0], starter=WarmStart(network(60.0)))
+    result = SafetyFilter().project(given, batch, stops=[lambda: True], starter=WarmStart(network(60.0)))
     assert int(result.status) == FilterStatus.STOPPED
     assert not result.again.any()
 
