@@ -26,14 +26,17 @@ def _quick_search() -> SearchOptions:
     return SearchOptions(orders=1, tuning=Tuning(weight=20.0, wait=0.1, repairs=2, group=3), nodes=30_000, states=6_000_000)
 
 
+_patient = partial(FilterConfig, pair_weight=2.0)  # bounds a pair's block for any move: rounds do not count here, failures do
+
+
 @dataclass(frozen=True)
 class ExpertConfig:
     """Many starts, a soft and long schedule, several passes of polish."""
 
-    soft: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.01, growth=1.3))  # for lines
-    paths: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.1, wall_penalty=2.0, growth=1.3))  # for ways around walls
-    tight: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=1.0, wall_penalty=4.0))  # where none of those led to a plan
-    flow: FilterConfig = field(default_factory=lambda: FilterConfig(penalty=0.3, wall_penalty=2.0))  # for what a generator draws
+    soft: FilterConfig = field(default_factory=lambda: _patient(penalty=0.01, growth=1.3))  # for lines
+    paths: FilterConfig = field(default_factory=lambda: _patient(penalty=0.1, wall_penalty=2.0, growth=1.3))  # around walls
+    tight: FilterConfig = field(default_factory=lambda: _patient(penalty=1.0, wall_penalty=4.0))  # where none of those led to a plan
+    flow: FilterConfig = field(default_factory=lambda: _patient(penalty=0.3, wall_penalty=2.0))  # what a generator draws
     polish: PolishConfig = field(default_factory=lambda: PolishConfig(passes=5, enough=1.0))
     search: SearchOptions = field(default_factory=_quick_search)
     bent: int = 1  # perturbed lines

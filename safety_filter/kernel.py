@@ -48,7 +48,7 @@ class Schedule(NamedTuple):
     proposal_weight: float  # weight of the distance to the proposal
     multiplier_keep: float  # share of the multipliers that survives a round
     proximal: float  # weight of standing still, on every sample
-    pair_weight: float  # majoriser of a pair's block on each of its robots
+    pair_weight: float  # of a pair on each of its two robots; 2 bounds its block for any move
     two_mode: bool  # linear system: mean and deviation of the fleet, instead of each robot's active constraints
     gap_tolerance: float  # m, below the room aimed at
     speed_tolerance: float  # relative
@@ -106,7 +106,7 @@ def _project(tables, limits, world, stiff, samples, iterate, gap, speed, acceler
     step, s = tables.step, samples
     budget, moved = iterate.pair_budget, iterate.moved
     walls = wall_corrections(s.position, s.acceleration, world, limits.wall, step, stiff, iterate, gap.force, gap.weight, gap.touched)
-    # walls count once, pairs twice: the majoriser of a pair's block weighs each of its robots with pair_weight
+    # walls count once; a pair, whose block ties two robots, counts on each of them with pair_weight
     pairs_weight = np.zeros_like(gap.weight)
     pairs = pair_corrections(s.place, s.bend, limits, step, budget, moved, gap.force, pairs_weight, gap.touched)
     movers = mover_corrections(s.position, s.acceleration, limits, step, gap.force, gap.weight, gap.touched)

@@ -5,9 +5,9 @@ One round projects every sample onto the constraint sets, adds what is lacking t
     (W + K + rho A^T A) delta = lambda + rho A^T lack - (W + K) c,      c <- c + delta,
 
 where W weighs smoothness, K lengths (`tighten`), and A holds the sampling rows of the constraints that are active. With one
-system a robot, a pair's block is bounded by `pair_weight` on each of its robots (a Jacobi majoriser); with `two_mode`, all
-pairs count as active and the joint system splits exactly into the fleet's mean and the deviations from it, since the pair
-block is (N I - 1 1^T) (x) P^T P.
+system a robot, a pair's block is replaced by `pair_weight` on each of its robots (Jacobi; 2 would bound it for any move); with
+`two_mode`, all pairs count as active and the joint system splits exactly into the fleet's mean and the deviations from it,
+since the pair block is (N I - 1 1^T) (x) P^T P.
 """
 
 from dataclasses import dataclass, replace
