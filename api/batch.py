@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from dataclasses import dataclass
 from itertools import islice
@@ -17,7 +18,6 @@ from api.maps_store import MapsStore
 from api.plan_wire import to_json
 from api.problems import Problem, of_invalid_input
 from api.settings import Settings
-from api.together import plan_together
 from maps.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from planner.pipeline import Planner
     from planner.plan import Plan
+
+log = logging.getLogger("flowfleet.batch")
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class BatchPlanner:
         began = time.monotonic()
         orders = [self._order(line, began) for line in lines]
         good = [order for order in orders if isinstance(order, Order)]
-        plans = iter(plan_together(self._planner, [o.scenario for o in good], [o.options for o in good]))
+        plans = iter(self._planner.plan_each([o.scenario for o in good], [o.options for o in good]))
         return [_refused(order) if isinstance(order, Problem) else _answered(order, next(plans), began) for order in orders]
 
     def _order(self, line: bytes, received: float) -> Order | Problem:
@@ -77,6 +79,7 @@ def _refused(problem: Problem) -> Line:
 
 def _answered(order: Order, plan: Plan | Exception, began: float) -> Line:
     if isinstance(plan, Exception):
+        log.error("the planner failed", exc_info=plan)
         return _refused(Problem(500, "INTERNAL_ERROR", "the planner failed"))
     return Line(plan_body(order, Answer(plan, 0.0), began), plan.status.value == "succeeded")
 

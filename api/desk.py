@@ -24,6 +24,10 @@ T = TypeVar("T")
 _INLINE_BYTES = 32 * 1024  # longer bodies are read in a thread: they may take milliseconds that the event loop does not have
 
 
+def _engine_config(settings: Settings) -> EngineConfig:
+    return EngineConfig(settings.queue_size, settings.batch_size, settings.batch_robots, settings.drain_s, 1e-3 * settings.ageing_ms)
+
+
 class Desk:
     """The parts of a server, wired together; nothing runs before `open`."""
 
@@ -32,7 +36,7 @@ class Desk:
         self.settings = settings
         self.maps = MapsStore(settings)
         self.intake = Intake(settings, self.maps)
-        self.engine = Engine(load, EngineConfig(settings.queue_size, settings.batch_size, settings.batch_robots, settings.drain_s))
+        self.engine = Engine(load, _engine_config(settings))
         self._side = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
     async def close(self) -> None:

@@ -1,30 +1,35 @@
-"""One thread owns the planner; requests wait for it in a bounded queue and are planned together."""
+"""The planner at work for many callers: a bounded waiting room, threads that plan, and an answer in time for everyone."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import heapq
 import logging
+import math
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
-from itertools import count
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from api.problems import Problem
-from api.together import plan_together
+from api.waiting import Answer, Entry, ServiceTimes, WaitingRoom
 from maps.reason import Reason, ReasonCode
 from planner.plan import Plan, PlanOptions, PlanStatus, RobotPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from maps.scenario import Scenario
     from planner.pipeline import Planner
+    from planner.workshop import Job, Workshop
+
+__all__ = ["Answer", "Engine", "EngineConfig", "EngineState", "Observer"]
 
 log = logging.getLogger("flowfleet.engine")
+
+GRACE = 0.008  # s after a deadline that the planner has to end by itself, before its best plan so far is taken from it
 
 
 class EngineState(StrEnum):
@@ -38,46 +43,40 @@ class EngineState(StrEnum):
 
 @dataclass(frozen=True)
 class EngineConfig:
-    """Sizes of the queue and of what is taken from it at once."""
+    """Sizes of the waiting room and of what is planned at once."""
 
     queue_size: int = 64  # requests that may wait
     batch_size: int = 32  # requests planned together at most
     batch_robots: int = 1024  # robots planned together at most
     drain: float = 20.0  # s, how long close() waits for what was accepted
+    ageing: float = 0.5  # s of waiting that a step of priority is worth
 
 
-@dataclass(frozen=True)
-class Answer:
-    """A plan, and how long its request waited for the planner."""
+class Observer(Protocol):
+    """Whoever counts what an engine does; called from any thread."""
 
-    plan: Plan
-    queued: float  # s
+    def batch(self, size: int) -> None:
+        """A request has joined those that are planned together: now so many."""
 
-
-@dataclass(order=True)
-class _Entry:
-    """A request in the queue; ordered by priority, then by arrival."""
-
-    priority: int
-    number: int
-    scenario: Scenario = field(compare=False)
-    options: PlanOptions = field(compare=False)
-    future: asyncio.Future[Answer] = field(compare=False)
-    arrived: float = field(compare=False)  # s, time.monotonic()
+    def rejected(self, reason: str) -> None:
+        """A request was refused, by the code of its problem."""
 
 
 class Engine:
-    """The queue and the thread behind it. `start` and `submit` are called on the event loop."""
+    """The waiting room and the threads behind it. `start` and `submit` are called on the event loop."""
 
-    def __init__(self, load: Callable[[], Planner], config: EngineConfig | None = None) -> None:
+    def __init__(self, load: Callable[[], Planner], config: EngineConfig | None = None, observer: Observer | None = None) -> None:
         """Nothing runs before `start`."""
         self.config = config or EngineConfig()
         self.state = EngineState.STARTING
+        self.times = ServiceTimes()
         self._load = load
-        self._waiting: list[_Entry] = []  # a heap
+        self._observer = observer
+        self._room = WaitingRoom(self.config.queue_size, self.config.ageing)
+        self._taken: dict[int, Entry] = {}
+        self._robots = 0  # of those that are planned
         self._news = threading.Condition()
-        self._numbers = count()
-        self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
+        self._threads = [threading.Thread(target=self._begin, name="engine", daemon=True)]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._on_ready: Callable[[], None] | None = None
 
@@ -85,26 +84,31 @@ class Engine:
         """Starts loading the planner; `on_ready` is called in the engine's thread once it is warm."""
         self._loop = asyncio.get_running_loop()
         self._on_ready = on_ready
-        self._thread.start()
+        self._threads[0].start()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether its threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     @property
     def depth(self) -> int:
         """Requests that wait."""
-        return len(self._waiting)
+        return len(self._room)
+
+    @property
+    def active(self) -> int:
+        """Requests that are planned."""
+        return len(self._taken)
 
     async def submit(self, scenario: Scenario, options: PlanOptions, priority: int = 5) -> Answer:
         """Waits for the plan of a scenario.
 
-        A request that is still waiting at its deadline is answered there and then; one whose caller has gone
-        (this coroutine is cancelled) leaves the queue.
+        At its deadline a request is answered, wherever it is: with the best certified plan so far where there is one. One whose
+        caller has gone (this coroutine is cancelled) leaves its place.
 
         Raises:
-            Problem: 503 where the planner is not ready, or the queue is full.
+            Problem: 503 where the planner is not ready, where too many wait, or where the deadline would come first.
         """
         entry = self._enter(scenario, options, priority)
         loop = asyncio.get_running_loop()
@@ -115,45 +119,64 @@ class Engine:
         finally:
             if timer is not None:
                 timer.cancel()
-            self._withdraw(entry)
+            entry.watch.stop()
+            with self._news:
+                self._room.leave(entry)
 
-    def _enter(self, scenario: Scenario, options: PlanOptions, priority: int) -> _Entry:
+    def _enter(self, scenario: Scenario, options: PlanOptions, priority: int) -> Entry:
         if self.state is not EngineState.READY:
-            raise Problem(503, "NOT_READY", f"the planner is {self.state.value}", headers={"Retry-After": "2"})
+            raise self._refusal("NOT_READY", f"the planner is {self.state.value}", 2.0)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        entry = _Entry(priority, next(self._numbers), scenario, options, future, time.monotonic())
+        now, cost = time.monotonic(), self.times.expected(scenario, options)
         with self._news:
-            if len(self._waiting) >= self.config.queue_size:
-                raise Problem(503, "QUEUE_FULL", f"{len(self._waiting)} requests are waiting already", headers={"Retry-After": "1"})
-            heapq.heappush(self._waiting, entry)
+            wait = self._room.ahead(self._room.urgency(now, priority)) / len(self._threads)
+            if self._room.full:
+                raise self._refusal("QUEUE_FULL", f"{len(self._room)} requests are waiting already", wait)
+            if options.deadline is not None and wait > 0.0 and now + wait + cost > options.deadline:
+                raise self._refusal("OVERLOADED", f"the deadline would come before the planner, which is busy for about {wait:.2g} s", wait)
+            entry = self._room.enter(scenario, options, future, now, priority, cost)
             self._news.notify()
         return entry
 
-    def _withdraw(self, entry: _Entry) -> bool:
-        """Takes an entry out of the queue if it is still there."""
-        with self._news:
-            if entry not in self._waiting:
-                return False
-            self._waiting.remove(entry)
-            heapq.heapify(self._waiting)
-            return True
+    def _refusal(self, code: str, detail: str, wait: float) -> Problem:
+        if self._observer is not None:
+            self._observer.rejected(code)
+        return Problem(503, code, detail, headers={"Retry-After": str(max(math.ceil(wait), 1))})
 
-    def _expire(self, entry: _Entry) -> None:
-        if self._withdraw(entry) and not entry.future.done():
-            entry.future.set_result(Answer(expired(entry.scenario, entry.options), time.monotonic() - entry.arrived))
+    def _expire(self, entry: Entry) -> None:
+        """The deadline has come: an answer at once for one that waits, and soon for one that is planned."""
+        with self._news:
+            waited = self._room.leave(entry)
+        if waited:
+            plan = expired(entry.scenario, entry.options, "the deadline passed while the request waited for the planner")
+            entry.future.set_result(Answer(plan, entry.queued(time.monotonic())))
+        else:
+            asyncio.get_running_loop().call_later(GRACE, self._take_best, entry)
+
+    def _take_best(self, entry: Entry) -> None:
+        if entry.future.done():
+            return
+        entry.watch.stop()
+        best = entry.watch.best
+        plan = best() if best is not None else expired(entry.scenario, entry.options, "no certified plan was found by the deadline")
+        entry.future.set_result(Answer(plan, entry.queued(time.monotonic())))
 
     async def close(self) -> None:
-        """Accepts nothing more, answers what was accepted, and ends the thread."""
+        """Accepts nothing more, answers what was accepted, and ends the threads."""
         with self._news:
             if self.state is not EngineState.BROKEN:
                 self.state = EngineState.DRAINING
-            self._news.notify()
-        await asyncio.to_thread(self._thread.join, self.config.drain)
+            self._news.notify_all()
+        until = time.monotonic() + self.config.drain
+        for thread in tuple(self._threads):
+            await asyncio.to_thread(thread.join, max(until - time.monotonic(), 0.0))
         gone = Problem(503, "NOT_READY", "the server is stopping", headers={"Retry-After": "5"})
-        self._settle([(entry, gone) for entry in tuple(self._waiting)])
+        for entry in (*self._room.everyone(), *self._taken.values()):
+            entry.watch.stop()
+            self._settle(entry, gone)
 
-    def _work(self) -> None:
-        """The thread: loads the planner, then plans whatever waits, until closed."""
+    def _begin(self) -> None:
+        """The first thread: loads the planner, starts the others, and plans as they do."""
         try:
             planner = self._load()
             planner.warm_up()
@@ -163,58 +186,75 @@ class Engine:
             return
         gc.collect()
         gc.freeze()  # what is loaded by now stays: later collections need not look at it
+        workshop = planner.workshop()
+        for _ in range(planner.config.threads - 1):
+            other = threading.Thread(target=self._work, args=(workshop,), name="engine", daemon=True)
+            other.start()
+            self._threads.append(other)
         with self._news:
             if self.state is EngineState.STARTING:
                 self.state = EngineState.READY
         if self._on_ready is not None:
             self._on_ready()
-        while batch := self._next_batch():
-            self._plan(planner, batch)
+        self._work(workshop)
 
-    def _next_batch(self) -> list[_Entry]:
-        """Whatever waits, the most urgent first, up to the sizes of a batch; empty when closed and nothing waits."""
+    def _work(self, workshop: Workshop) -> None:
+        """A thread: plans whatever is there, until the engine is closed and nothing is left."""
+        while True:
+            with self._news:
+                self._admit(workshop)
+                while not workshop.waiting:
+                    if self.state is EngineState.DRAINING and not self._taken:
+                        self._news.notify_all()
+                        return
+                    self._news.wait()
+                    self._admit(workshop)
+            workshop.step()
+
+    def _admit(self, workshop: Workshop) -> None:
+        """Brings in the most urgent of those that wait, while there is room among those that are planned."""
+        config = self.config
+        while (entry := self._room.first()) is not None and len(self._taken) < config.batch_size:
+            if self._taken and self._robots + len(entry.scenario) > config.batch_robots:
+                return
+            self._room.take(time.monotonic())
+            self._taken[entry.number] = entry
+            self._robots += len(entry.scenario)
+            jobs: list[Job] = []
+            jobs.append(workshop.add(entry.scenario, entry.options, partial(self._answered, entry, jobs), entry.urgency))
+            if self._observer is not None:
+                self._observer.batch(len(self._taken))
+
+    def _answered(self, entry: Entry, jobs: list[Job], result: Plan | Exception) -> None:
         with self._news:
-            while not self._waiting and self.state is EngineState.READY:
-                self._news.wait()
-            batch: list[_Entry] = []
-            robots = 0
-            while self._waiting and len(batch) < self.config.batch_size:
-                robots += len(self._waiting[0].scenario)
-                if batch and robots > self.config.batch_robots:
-                    break
-                batch.append(heapq.heappop(self._waiting))
-            return batch
+            self._room.finish(entry)
+            del self._taken[entry.number]
+            self._robots -= len(entry.scenario)
+            self.times.learn(entry.scenario, entry.options, jobs[0].busy, cut=jobs[0].task.late)
+            self._news.notify()
+        if isinstance(result, Exception):
+            log.error("the planner failed", exc_info=result)
+            fault = RuntimeError("the planner failed")  # a fault of the server, whatever its type says about its input
+            fault.__cause__ = result
+            self._settle(entry, fault)
+        else:
+            self._settle(entry, Answer(result, entry.queued(time.monotonic())))
 
-    def _plan(self, planner: Planner, batch: list[_Entry]) -> None:
-        taken = time.monotonic()
-        results = plan_together(planner, [e.scenario for e in batch], [e.options for e in batch])
-        self._settle([(e, _answered(r, taken - e.arrived)) for e, r in zip(batch, results, strict=True)])
-
-    def _settle(self, results: Sequence[tuple[_Entry, Answer | Exception]]) -> None:
+    def _settle(self, entry: Entry, result: Answer | Exception) -> None:
         def settle() -> None:
-            for entry, result in results:
-                if entry.future.done():
-                    continue
-                if isinstance(result, Exception):
-                    entry.future.set_exception(result)
-                else:
-                    entry.future.set_result(result)
+            if entry.future.done():
+                return
+            if isinstance(result, Exception):
+                entry.future.set_exception(result)
+            else:
+                entry.future.set_result(result)
 
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(settle)
 
 
-def _answered(result: Plan | Exception, queued: float) -> Answer | Exception:
-    """An exception of the planner is a fault of the server, whatever its type says about its input."""
-    if isinstance(result, Exception):
-        fault = RuntimeError("the planner failed")
-        fault.__cause__ = result
-        return fault
-    return Answer(result, queued)
-
-
-def expired(scenario: Scenario, options: PlanOptions) -> Plan:
-    """The plan of a request whose deadline passed before the planner came to it."""
-    reason = Reason(ReasonCode.DEADLINE_EXCEEDED, "the deadline passed while the request waited for the planner")
+def expired(scenario: Scenario, options: PlanOptions, message: str) -> Plan:
+    """The plan of a request whose deadline passed before there was one."""
+    reason = Reason(ReasonCode.DEADLINE_EXCEEDED, message)
     robots = tuple(RobotPlan(name, None, reason=reason) for name in scenario.fleet.ids)
     return Plan(PlanStatus.FAILED, scenario.horizon, options.seed, robots)

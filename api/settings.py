@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from maps.errors import InvalidInput
@@ -20,6 +20,7 @@ class Settings(BaseSettings):
     queue_size: PositiveInt = 64  # requests waiting for the planner; more are answered 503
     batch_size: PositiveInt = 32  # requests planned together at most
     batch_robots: PositiveInt = 1024  # robots planned together at most, unless one request alone has more
+    ageing_ms: NonNegativeFloat = 500.0  # of waiting that a step of priority is worth
     default_deadline_ms: PositiveFloat = 10_000.0
     drain_s: PositiveFloat = 20.0  # s, how long a stopping server goes on answering what it has accepted
 

@@ -65,6 +65,11 @@ class Workshop:
         """Jobs that have no answer yet."""
         return self._active
 
+    @property
+    def waiting(self) -> int:
+        """Jobs that wait for a thread."""
+        return len(self._ready)
+
     def add(self, scenario: Scenario, options: PlanOptions, answered: Answered, urgency: float = 0.0) -> Job:
         """A new job; whoever calls `work` or `step` next may begin it."""
         job = Job(Task.begin(scenario, options), answered, urgency, next(self._numbers))

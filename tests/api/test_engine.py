@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from api.plan_wire import to_json
 from api.problems import Problem
 from api.settings import Settings
 from maps.reason import ReasonCode
+from maps.sampling import sample_scenario
 from planner.assembly import load_planner
 from planner.plan import PlanOptions, PlanStatus
 
@@ -32,11 +34,11 @@ def order(request_body):
     return Intake(settings, MapsStore(settings)).order(to_json(request_body), time.monotonic())
 
 
-def run(planner, scene: Any, config: EngineConfig | None = None) -> Any:
+def run(planner, scene: Any, config: EngineConfig | None = None, observer: Any = None) -> Any:
     """Runs `scene(engine)` on an event loop with a started engine that is ready."""
 
     async def play() -> Any:
-        engine = Engine(lambda: planner, config)
+        engine = Engine(lambda: planner, config, observer)
         ready = asyncio.Event()
         loop = asyncio.get_running_loop()
         engine.start(lambda: loop.call_soon_threadsafe(ready.set))
@@ -100,6 +102,92 @@ def test_a_waiting_request_is_answered_at_its_deadline_and_leaves_the_queue(plan
     late, waiting = run(planner, scene, EngineConfig(batch_size=1))
     assert waiting > 0
     assert [r.reason.code for r in late.plan.robots] == [ReasonCode.DEADLINE_EXCEEDED] * 2
+
+
+def many_plans(order) -> tuple[Any, PlanOptions]:
+    """A request that has its first plan soon, and then looks for others for a long time."""
+    return order.scenario, replace(order.options, alternatives=8, candidates=128)
+
+
+def test_at_its_deadline_a_request_that_is_planned_gets_the_best_plan_so_far(planner, order) -> None:
+    scenario, options = many_plans(order)
+
+    async def scene(engine: Engine) -> Any:
+        return await engine.submit(scenario, replace(options, deadline=time.monotonic() + 0.4))
+
+    plan = run(planner, scene).plan
+    assert plan.status is PlanStatus.SUCCEEDED
+    assert plan.certificate.safe
+    assert any("deadline" in warning for warning in plan.warnings)
+
+
+def test_at_its_deadline_a_request_without_a_plan_is_told_so(planner) -> None:
+    scenario = sample_scenario(np.random.default_rng(3), 24, "rooms")
+
+    async def scene(engine: Engine) -> Any:
+        return await engine.submit(scenario, PlanOptions(deadline=time.monotonic() + 0.05, sources=("search",), candidates=64))
+
+    assert {r.reason.code for r in run(planner, scene).plan.robots} == {ReasonCode.DEADLINE_EXCEEDED}
+
+
+def test_a_caller_who_goes_while_it_is_planned_frees_the_planner(planner, order) -> None:
+    scenario, options = many_plans(order)
+
+    async def scene(engine: Engine) -> tuple[float, float]:
+        began = time.monotonic()
+        await engine.submit(scenario, options)
+        whole = time.monotonic() - began
+        gone = asyncio.ensure_future(engine.submit(scenario, options))
+        while not engine.active:
+            await asyncio.sleep(0)
+        began = time.monotonic()
+        gone.cancel()
+        while engine.active:
+            await asyncio.sleep(0)
+        return time.monotonic() - began, whole
+
+    ended, whole = run(planner, scene)
+    assert ended < 0.5 * whole
+
+
+def test_a_deadline_that_would_come_first_is_refused_at_the_door(planner, order) -> None:
+    async def scene(engine: Engine) -> list[Any]:
+        engine.times.learn(order.scenario, order.options, 100.0)  # as if such requests took long
+        patient, hasty = (replace(order.options, deadline=d) for d in (None, time.monotonic() + 60.0))
+        waiting = [asyncio.ensure_future(engine.submit(order.scenario, patient)) for _ in range(6)]
+        await asyncio.sleep(0)
+        late = await asyncio.gather(engine.submit(order.scenario, hasty), return_exceptions=True)
+        await asyncio.gather(*waiting)
+        return [*late, await engine.submit(order.scenario, hasty)]
+
+    late, alone = run(planner, scene, EngineConfig(batch_size=1))
+    assert isinstance(late, Problem)
+    assert (late.status, late.code) == (503, "OVERLOADED")
+    assert int(late.headers["Retry-After"]) > 100
+    assert alone.plan.status is PlanStatus.SUCCEEDED  # nobody before it: it may try, however long such requests took
+
+
+def test_observers_hear_of_batches_and_refusals(planner, order) -> None:
+    class Listener:
+        def __init__(self) -> None:
+            self.sizes: list[int] = []
+            self.reasons: list[str] = []
+
+        def batch(self, size: int) -> None:
+            self.sizes.append(size)
+
+        def rejected(self, reason: str) -> None:
+            self.reasons.append(reason)
+
+    listener = Listener()
+
+    async def scene(engine: Engine) -> list[Any]:
+        return await asyncio.gather(*(engine.submit(order.scenario, order.options) for _ in range(12)), return_exceptions=True)
+
+    answers = run(planner, scene, EngineConfig(queue_size=8, batch_size=4), listener)
+    assert len(listener.sizes) == sum(not isinstance(a, Problem) for a in answers)
+    assert listener.reasons == [a.code for a in answers if isinstance(a, Problem)]
+    assert 1 <= max(listener.sizes) <= 4
 
 
 def test_a_caller_who_has_gone_leaves_the_queue(planner, order) -> None:
