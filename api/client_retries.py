@@ -21,7 +21,11 @@ _HOPELESS = (httpx2.UnsupportedProtocol, httpx2.LocalProtocolError)  # the same 
 
 @dataclass(frozen=True)
 class RetryConfig:
-    """How often and how long a call is tried."""
+    """How often and how long a call is tried.
+
+    A thread cannot be woken between two bytes of an answer's head: a server that sends those drop by drop holds the
+    client for threads longer than `timeout`, the one for coroutines never.
+    """
 
     timeout: float = 30.0  # s, of a call, all tries and waits together; a deadline in the request takes its place
     grace: float = 2.0  # s, how much longer than a request's deadline its answer may take
