@@ -45,8 +45,7 @@ class Connection:
         parts = urlsplit(url)
         self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 80
         self._patience = patience
-        self._reader: asyncio.StreamReader | None = None
-        self._writer: asyncio.StreamWriter | None = None
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def send(self, message: bytes, due: float | None = None) -> Reply:
         """Sends a request and reads its answer.
@@ -64,13 +63,13 @@ class Connection:
             return Reply(due, time.perf_counter() - due, 0, good=False)
 
     async def _exchanged(self, message: bytes, due: float) -> Reply:
-        if self._writer is None or self._writer.is_closing():
-            self._reader, self._writer = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
-        assert self._reader is not None
-        self._writer.write(message)
-        head = await self._reader.readuntil(b"\r\n\r\n")
+        if self._streams is None or self._streams[1].is_closing():
+            self._streams = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
+        reader, writer = self._streams
+        writer.write(message)
+        head = await reader.readuntil(b"\r\n\r\n")
         length = _LENGTH.search(head)
-        body = await self._reader.readexactly(int(length[1])) if length else b""
+        body = await reader.readexactly(int(length[1])) if length else b""
         latency = time.perf_counter() - due
         if b"connection: close" in head.lower():
             self.close()
@@ -80,9 +79,9 @@ class Connection:
 
     def close(self) -> None:
         """Closes the connection."""
-        if self._writer is not None:
-            self._writer.close()
-        self._reader = self._writer = None
+        if self._streams is not None:
+            self._streams[1].close()
+        self._streams = None
 
 
 async def dripped(url: str, message: bytes, seconds: float, step: float) -> Reply:

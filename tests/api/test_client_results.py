@@ -189,3 +189,20 @@ def test_an_event_that_is_cut_off_does_not_count():
     assert reader.last_id == "7"  # what to go on after is the last whole event
     assert [event.id for event in reader.feed(b"\n\n")] == ["8"]
     assert reader.last_id == "8"
+
+
+def test_all_services_take_the_same_arguments():
+    import inspect
+
+    from api.client import AsyncPlannerClient, PlannerClient, PlanningService
+    from api.local import LocalPlanner
+
+    def calls(kind: type) -> dict[str, list]:
+        named = {name: call for name, call in inspect.getmembers(kind, inspect.isfunction) if not name.startswith("_")}
+        return {name: [(p.name, p.kind, p.default) for p in inspect.signature(call).parameters.values()] for name, call in named.items()}
+
+    asked = calls(PlanningService)
+    assert len(asked) >= 10
+    assert calls(PlannerClient) == calls(AsyncPlannerClient)
+    assert calls(LocalPlanner) == asked
+    assert {name: call for name, call in calls(PlannerClient).items() if name in asked} == asked
