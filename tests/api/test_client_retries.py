@@ -124,7 +124,7 @@ def test_a_deadline_bounds_the_call_whatever_its_timeout(call, scripted, good):
     began = time.monotonic()
     with pytest.raises(TimedOut):
         call(server.url, "plan", hurried, config=RetryConfig(timeout=60.0, grace=0.3))
-    assert 0.35 < time.monotonic() - began < 2.0
+    assert 0.35 < time.monotonic() - began < 2.9
 
 
 def test_a_deadline_longer_than_the_timeout_is_waited_for(call, scripted, good):
