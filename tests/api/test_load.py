@@ -1,6 +1,8 @@
 """The load generator: it sends what it says at the times it says, and counts what comes back as what it is."""
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,8 +23,9 @@ def load():
         import load_figures
         import load_loops
         import load_wire
+        import server
 
-        yield SimpleNamespace(figures=load_figures, loops=load_loops, wire=load_wire)
+        yield SimpleNamespace(figures=load_figures, loops=load_loops, wire=load_wire, server=server)
 
 
 def test_answers_are_told_apart(load, scripted, http_answer):
@@ -105,3 +108,24 @@ def test_memory_grows_as_fast_as_it_does(load):
         watch.resident_mb.append(300.0 - 40.0 * max(0, 10 - t) + 0.01 * t)  # fills at first, then creeps
     assert watch.slope_mb_per_hour() == pytest.approx(36.0)
     assert load.figures.Watch().slope_mb_per_hour() is None
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="the system does not tell what a process holds")
+def test_a_process_is_watched_and_one_that_is_not_ours_is_not(load):
+    code = "import time; held = [open('/dev/null') for _ in range(20)]; print(flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+
+    async def watch(watched_process):
+        async with load.figures.watched(load.server.Server("", watched_process, 0.0), every=0.05) as seen:
+            await asyncio.sleep(0.3)
+        return seen
+
+    with process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        seen = asyncio.run(watch(process))
+        process.terminate()
+    assert len(seen.t) == len(seen.resident_mb) == len(seen.files) >= 3
+    assert min(seen.files) >= 23
+    assert min(seen.resident_mb) > 1.0
+    assert asyncio.run(watch(None)).t == []
