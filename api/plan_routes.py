@@ -11,16 +11,12 @@ from fastapi import APIRouter, Request, Response
 from api.body import read_body, require_json
 from api.desk import Desk, plan_body
 from api.documented import CHECK, PLAN, VALIDATE
-from api.judge import judge, read_check
-from api.parsing import parse_json
-from api.plan_wire import reason_document, to_json
-from api.problems import of_invalid_input, under
-from maps.errors import InvalidInput
+from api.plan_wire import to_json
+from api.verdicts import validation_document, verdict_body
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from api.intake import Intake, Order
 
 router = APIRouter(tags=["plans"])
 JSON = "application/json"
@@ -43,14 +39,14 @@ async def validate_plan(request: Request) -> Response:
     """Says what is proven impossible before any planning."""
     desk, received, body = await _received(request)
     order = await desk.order(body, received)
-    return Response(to_json(await desk.aside(partial(_validation, order))), media_type=JSON)
+    return Response(to_json(await desk.aside(partial(validation_document, order))), media_type=JSON)
 
 
 @router.post("/v1/plans:check", **CHECK)
 async def check_plan(request: Request) -> Response:
     """Judges a plan, whoever made it, at every instant; samples are judged as straight lines between them."""
     desk, received, body = await _received(request)
-    return Response(await desk.aside(partial(_check, body, desk.intake, received)), media_type=JSON)
+    return Response(await desk.aside(partial(verdict_body, body, desk.intake, received)), media_type=JSON)
 
 
 async def _received(request: Request) -> tuple[Desk, float, bytes]:
@@ -58,20 +54,6 @@ async def _received(request: Request) -> tuple[Desk, float, bytes]:
     require_json(request)
     desk: Desk = request.app.state.desk
     return desk, request.state.received, await read_body(request, desk.settings.max_body_bytes)
-
-
-def _validation(order: Order) -> dict[str, Any]:
-    reasons = order.scenario.check()
-    robots = [{"id": name, "reason": reason_document(reason)} for name, reason in zip(order.scenario.fleet.ids, reasons, strict=True)]
-    return {"valid": not any(reasons), "robots": robots, "warnings": list(order.config.warnings)}
-
-
-def _check(body: bytes, intake: Intake, received: float) -> bytes:
-    order, plan = read_check(parse_json(body), intake, received)
-    try:
-        return to_json(judge(order, plan).document())
-    except InvalidInput as error:
-        raise under(of_invalid_input(error), "/plan") from None
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Any]) -> Any:

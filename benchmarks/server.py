@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +39,13 @@ class Server:
 
 
 @contextmanager
-def running_server(url: str | None = None) -> Iterator[Server]:
+def running_server(url: str | None = None, settings: dict[str, str] | None = None, log: Path | None = None) -> Iterator[Server]:
     """A server at `url`, or a new one on a free port that is stopped afterwards.
+
+    Args:
+        url: of somebody else's server.
+        settings: environment variables of a new one, beside those of this process.
+        log: where a new one's log goes; to this process's standard error by default.
 
     Raises:
         SystemExit: it does not start.
@@ -49,7 +55,10 @@ def running_server(url: str | None = None) -> Iterator[Server]:
         return
     started = time.perf_counter()
     command = [str(Path(sys.executable).with_name("flowfleet")), "serve", "--port", "0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    with ExitStack() as stack:
+        errors = None if log is None else stack.enter_context(log.open("ab"))
+        environment = os.environ | (settings or {})
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     try:
         yield Server(_greeted(process), process, time.perf_counter() - started)
     finally:

@@ -78,6 +78,7 @@ FASTER = {  # schedules that a cold run might have instead of the served one
     "penalty 0.1": {"penalty": 0.1},
     "penalty 0.1, kept": {"penalty": 0.1, "multiplier_keep": 1.0},
     "penalty 1": {"penalty": 1.0},
+    "short": {"penalty": 3.0, "wall_penalty": 9.0, "growth": 1.7, "rounds": 48, "hopeless": 1.0},  # how draws are served at first
 }
 WORSE = 1.005  # of the served cost, at most, that a cold schedule may lead to and still be the best
 
@@ -308,7 +309,7 @@ def main() -> None:
     parser.add_argument("--lines", help="fleets, as 12-40, whose straight lines start where the network says, whatever the planner's rule")
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    start = load_warm_start(asked.weights, streams=2)
+    start = load_warm_start(asked.weights)
     for part in asked.parts.split(","):
         if part == "rounds":
             print(rounds_table(asked.count, asked.seed, start), "\n")
