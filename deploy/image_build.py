@@ -41,20 +41,34 @@ def make_base() -> None:
         return
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="flowfleet-base-") as folder:
         system = Path(folder) / "system"
-        packages = "python3,python3-venv,ca-certificates"
-        subprocess.run(["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(system), MIRROR], check=True)
+        debootstrap(system)
         for name in DISCARDED:
             shutil.rmtree(system / name, ignore_errors=True)
             (system / name).mkdir(parents=True)
         for name in ("python", "python3"):  # where the official image has them
             (system / "usr/local/bin" / name).symlink_to("/usr/bin/python3")
-        container = buildah("from", "scratch")
-        try:
-            buildah("add", "--quiet", container, str(system), "/")
-            buildah("config", "--env", "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "--cmd", "python3", container)
-            buildah("commit", "--quiet", container, BASE)
-        finally:
-            buildah("rm", container)
+        commit_base(system)
+
+
+def debootstrap(system: Path) -> None:
+    """Installs a small Debian with Python into a folder."""
+    packages = "python3,python3-venv,ca-certificates"
+    try:
+        subprocess.run(["debootstrap", "--variant=minbase", f"--include={packages}", SUITE, str(system), MIRROR], check=True)
+    finally:  # where it is interrupted, it leaves /proc mounted in a folder that is about to be deleted
+        for name in ("proc", "sys"):
+            subprocess.run(["umount", "--recursive", "--quiet", str(system / name)], check=False, stderr=subprocess.DEVNULL)
+
+
+def commit_base(system: Path) -> None:
+    """Makes the base image of a folder."""
+    container = buildah("from", "scratch")
+    try:
+        buildah("add", "--quiet", container, str(system), "/")
+        buildah("config", "--env", "PATH=/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "--cmd", "python3", container)
+        buildah("commit", "--quiet", container, BASE)
+    finally:
+        buildah("rm", container)
 
 
 def build_image(*arguments: str) -> None:
