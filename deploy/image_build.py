@@ -18,10 +18,12 @@ DISCARDED = ("var/cache/apt", "var/lib/apt/lists", "usr/share/doc", "usr/share/m
 NOT_FOR_THE_BUILD = {"config-file", "no-cache-dir", "cache-dir", "user", "target", "require-virtualenv"}
 
 
+BUILDAH = ("buildah", "--storage-driver=vfs")
+
+
 def buildah(*arguments: str) -> str:
     """What a buildah command prints to standard output; its other output goes to ours."""
-    command = ["buildah", "--storage-driver=vfs", *arguments]
-    return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
+    return subprocess.run([*BUILDAH, *arguments], check=True, text=True, stdout=subprocess.PIPE).stdout.strip()
 
 
 def install_tools() -> None:
@@ -78,8 +80,7 @@ def build_image(*arguments: str) -> None:
         arguments: further ones of `buildah bud`, such as --build-arg=TORCH_INDEX=ADDRESS.
     """
     with tempfile.TemporaryDirectory(dir="/var/tmp", prefix="flowfleet-pip-") as folder:
-        buildah(
-            "bud",
+        options = [
             "--isolation=chroot",
             "--network=host",
             "--format=docker",  # health checks are no part of the OCI format
@@ -87,8 +88,8 @@ def build_image(*arguments: str) -> None:
             f"--tag={IMAGE}",
             *pip_arguments(Path(folder)),
             *arguments,
-            str(ROOT),
-        )
+        ]
+        subprocess.run([*BUILDAH, "bud", *options, str(ROOT)], check=True)
 
 
 def pip_arguments(folder: Path) -> list[str]:

@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from image_build import IMAGE, buildah
+from image_build import BUILDAH, IMAGE, buildah
 
 URL = "http://127.0.0.1:8000"
 INTERPRETER = b"/opt/flowfleet/bin/python"
@@ -30,7 +30,7 @@ class Container:
 
     def command(self, words: list[str]) -> list[str]:
         """What starts a program in the container."""
-        return ["buildah", "--storage-driver=vfs", "run", "--isolation=chroot", "--network=host", self.name, "--", *words]
+        return [*BUILDAH, "run", "--isolation=chroot", "--network=host", self.name, "--", *words]
 
     def run(self, words: list[str]) -> int:
         """The exit code of a program in the container."""
