@@ -95,6 +95,7 @@ class ReadOnlyContainer(Container):
             f"mount --bind {data} {view}/{DATA}",
             f"mount --rbind /proc {view}/proc",
             f"mount --rbind /dev {view}/dev",
+            f"mount --rbind /sys {view}/sys",
             f"mount -o remount,bind,ro {view}",
             f"exec chroot --userspec={shlex.quote(self.config['User'])} --groups= {view} {shlex.join(inside)}",
         ]

@@ -23,6 +23,7 @@ DEAD = (
     "torch/bin/*Test",
     "torch/test",
     "torch/lib/*_test*",
+    "openvino_telemetry",  # OpenVINO reports its use to its makers where it finds this
     "openvino/include",
     "openvino/libs/libopenvino_intel_npu_plugin.so",
     "openvino/libs/libopenvino_intel_gpu_plugin.so",
