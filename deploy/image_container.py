@@ -128,11 +128,12 @@ def answer(path: str, body: Any = None, limit: float = 120.0) -> tuple[int, Any]
     content = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(URL + path, content, {"Content-Type": "application/json"})
     try:
-        with urllib.request.urlopen(request, timeout=limit) as response:
-            return response.status, json.load(response)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-    except OSError:
+        try:
+            with urllib.request.urlopen(request, timeout=limit) as response:
+                return response.status, json.load(response)
+        except urllib.error.HTTPError as error:
+            return error.code, json.load(error)
+    except OSError:  # refused, closed, or too slow
         return 0, None
 
 
