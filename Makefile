@@ -11,12 +11,13 @@ HOST ?= 127.0.0.1
 PORT ?= 8000
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
+IMAGE_ARGS ?= $(if $(TORCH_INDEX),--build-arg=TORCH_INDEX=$(TORCH_INDEX))
 
 .DEFAULT_GOAL := help
-.PHONY: help install serve test check demo bench clean
+.PHONY: help install serve test check demo bench image-test clean
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):.*##/\1:/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*##/\1:/p' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## the package, editable, and all development tools into .venv
 
@@ -55,6 +56,9 @@ bench: $(VENV)/.bench  ## measure: the server, batches, and peers beside it; tab
 	@$(BIN)/python benchmarks/serve_bench.py $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/batch_bench.py
 	@$(BIN)/python benchmarks/peers.py
+
+image-test:  ## build the image without Docker (Debian, root) and try it as a container
+	@$(PYTHON) deploy/image_test.py $(IMAGE_ARGS)
 
 clean:  ## forget everything that was made here, .venv included
 	@rm -rf $(VENV) out build dist .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from api import warm_cli  # noqa: F401 - its command joins those of training
+from api.kernels import settle_kernels
 from api.train_cli import app as training
 
 NOT_ALL = 3  # exit code: some lines were not planned, or not safe
@@ -185,6 +186,7 @@ def main() -> None:
         ("OMP_WAIT_POLICY", "PASSIVE"),
     ):
         os.environ.setdefault(name, value)
+    settle_kernels(os.environ)
     app()
 
 

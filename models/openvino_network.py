@@ -3,6 +3,7 @@
 Optional: torch is the reference, and the tests hold the two against each other.
 """
 
+import sys
 import threading
 import warnings
 from dataclasses import fields
@@ -38,6 +39,7 @@ def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int,
         streams: calls that run at once, one thread each.
         bf16: lets the CPU compute in bfloat16, if it can.
     """
+    sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType] - else it reports its use to its makers
     import openvino
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
