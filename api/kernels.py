@@ -15,11 +15,12 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maps.kernel_cache import COMPILED
+
 if TYPE_CHECKING:
     from collections.abc import MutableMapping
 
 ROOT = Path(__file__).resolve().parents[1]
-COMPILED = ("maps", "models", "planner", "safety_filter")  # packages with kernels
 SHIPPED = Path(sys.prefix) / "share" / "flowfleet" / "kernels"
 _VARIABLE = "NUMBA_CACHE_DIR"
 

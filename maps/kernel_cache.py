@@ -8,6 +8,8 @@ newer than a cached kernel, all cached kernels are dropped; the next call compil
 from collections.abc import Iterable
 from pathlib import Path
 
+COMPILED = ("maps", "models", "planner", "safety_filter")  # packages with compiled kernels
+
 
 def drop_stale_kernels(folders: Iterable[Path]) -> int:
     """Deletes the cached kernels in package folders if any is older than any source with kernels in them.

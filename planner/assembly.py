@@ -2,12 +2,10 @@
 
 from pathlib import Path
 
-from maps.kernel_cache import drop_stale_kernels
+from maps.kernel_cache import COMPILED, drop_stale_kernels
 from planner.generation import load_generator
 from planner.pipeline import Planner, PlannerConfig
 from safety_filter.warm_start import load_warm_start
-
-COMPILED = ("maps", "planner", "safety_filter")  # packages with compiled kernels
 
 
 def load_planner(threads: int = 2) -> Planner:
