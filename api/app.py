@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from fastapi import FastAPI, Request, Response
 from starlette.exceptions import HTTPException
 
-from api.desk import Desk
+from api.desk import Desk, planner_loader
 from api.documented import openapi_document
 from api.frame import RequestFrame
 from api.map_routes import router as map_router
+from api.metrics import Metrics
 from api.plan_routes import router as plan_router
 from api.problems import MEDIA_TYPE, Problem, of_invalid_input
 from api.server_routes import router as server_router
 from api.settings import Settings
+from api.traffic import Traffic
 from maps.errors import InvalidInput, UnknownMap
-from planner.assembly import load_planner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -31,13 +32,13 @@ _METHOD_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
 def create_app(
-    settings: Settings | None = None, load: Callable[[], Planner] = load_planner, on_ready: Callable[[], None] | None = None
+    settings: Settings | None = None, load: Callable[[], Planner] | None = None, on_ready: Callable[[], None] | None = None
 ) -> FastAPI:
     """The server as an ASGI application.
 
     Args:
         settings: from the environment by default.
-        load: makes the planner; called in the engine's thread once the application starts.
+        load: makes the planner; called in the engine's thread once the application starts. By default as the settings say.
         on_ready: called in the engine's thread once requests can be planned.
     """
     settings = settings or Settings()
@@ -46,7 +47,7 @@ def create_app(
         summary="Multi-robot trajectory planning",
         description=_DESCRIPTION,
         version=version("flowfleet"),
-        lifespan=_lifespan(settings, load, on_ready),
+        lifespan=_lifespan(settings, load or planner_loader(settings), on_ready),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
@@ -62,14 +63,17 @@ def create_app(
         app.include_router(router)
     for kind, handler in ((Problem, _on_problem), (InvalidInput, _on_invalid), (UnknownMap, _on_unknown_map), (HTTPException, _on_http)):
         app.add_exception_handler(kind, handler)
-    app.add_middleware(RequestFrame)
+    metrics, traffic = Metrics(), Traffic(settings.max_bodies_bytes)
+    app.state.metrics, app.state.traffic = metrics, traffic
+    app.add_middleware(RequestFrame, traffic=traffic, metrics=metrics, body_timeout=settings.body_timeout_s)
     return app
 
 
 def _lifespan(settings: Settings, load: Callable[[], Planner], on_ready: Callable[[], None] | None) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = Desk(settings, load)
+        app.state.desk = Desk(settings, load, app.state.metrics)
+        app.state.metrics.watch(lambda: app.state.desk.engine.depth, lambda: app.state.traffic.inflight)
         app.state.desk.engine.start(on_ready)
         yield
         await app.state.desk.close()

@@ -97,6 +97,15 @@ DELETE_MAP: dict[str, Any] = {"status_code": 204, "response_class": Response, "r
 PREVIEW: dict[str, Any] = {"response_class": Response, "responses": _PICTURE | _problems(404)}
 HEALTH: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER)}
 READY: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER) | _problems(503)}
+METRICS: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {
+            "description": "counters, gauges and histograms",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS_TEXT}},
+        }
+    },
+}
 VERSION: dict[str, Any] = {"responses": _answer(answers.VersionAnswer, examples.VERSION_ANSWER)}
 
 

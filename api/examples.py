@@ -107,6 +107,12 @@ MAPS_ANSWER: dict[str, Any] = {"maps": [MAP_SUMMARY]}
 HEALTH_ANSWER: dict[str, Any] = {"status": "ready", "waiting": 0}
 VERSION_ANSWER: dict[str, Any] = {"name": "flowfleet", "version": "0.1.0", "python": "3.11.9", "torch": "2.13.0"}
 
+METRICS_TEXT = """\
+# HELP planner_requests_total answers by call and outcome
+# TYPE planner_requests_total counter
+planner_requests_total{endpoint="/v1/plans",outcome="succeeded"} 128.0
+"""
+
 PROBLEM: dict[str, Any] = {
     "type": "urn:flowfleet:problem:invalid-request",
     "title": "Unprocessable Content",

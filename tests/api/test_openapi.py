@@ -22,6 +22,7 @@ CALLS = {
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/version"),
+    ("get", "/metrics"),
 }
 
 
