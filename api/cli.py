@@ -71,9 +71,12 @@ def serve(
 
             typer.echo(settings_text(settings), nl=False)
             return
-        from api.serving import run_server
+        from api.serving import ServerFailed, run_server
 
-        run_server(settings)
+        try:
+            run_server(settings)
+        except ServerFailed as error:
+            raise _fatal(str(error)) from None
     except InvalidInput as error:
         raise _fatal(error.message) from None
     except InvalidCheckpoint as error:

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Request, Response
 
 from api.documented import HEALTH, METRICS, READY, VERSION
 from api.engine import EngineState
-from api.pages import docs_page
 from api.plan_wire import to_json
 from api.problems import Problem
 
@@ -66,9 +65,3 @@ async def metrics(request: Request) -> Response:
 async def openapi(request: Request) -> Response:
     """The description of all calls."""
     return Response(to_json(request.app.openapi()), media_type=JSON)
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    """The description of all calls, to read."""
-    return Response(docs_page(request.app.openapi()), media_type="text/html")
