@@ -120,6 +120,8 @@ def _public_key(settings: Settings) -> str | None:
     for name in settings.jwt_algorithms if pem is not None else ():
         try:
             jwt.get_algorithm_by_name(name).prepare_key(pem)
-        except (jwt.PyJWTError, NotImplementedError, ValueError, TypeError):
+        except NotImplementedError:
+            raise InvalidInput(f"{name} needs the Python package cryptography", code="INVALID_SETTING") from None
+        except (jwt.PyJWTError, ValueError, TypeError):
             raise InvalidInput(f"the setting JWT_PUBLIC_KEY is no public key for {name}", code="INVALID_SETTING") from None
     return pem

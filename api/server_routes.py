@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from api.documented import HEALTH, METRICS, READY, VERSION
+from api.capabilities import capabilities
+from api.documented import CAPABILITIES, HEALTH, METRICS, READY, VERSION
 from api.engine import EngineState
 from api.plan_wire import to_json
 from api.problems import Problem
@@ -52,6 +53,12 @@ async def readyz(request: Request) -> Response:
 async def version(request: Request) -> Response:
     """What is running."""
     return Response(to_json(request.app.state.versions), media_type=JSON)
+
+
+@router.get("/v1/capabilities", **CAPABILITIES)
+async def read_capabilities(request: Request) -> Response:
+    """What this server can do: caps, sources, weights, formats, defaults."""
+    return Response(to_json(capabilities(request.app.state.desk, request.app.state.versions)), media_type=JSON)
 
 
 @router.get("/metrics", **METRICS)
