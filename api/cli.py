@@ -184,11 +184,11 @@ def version() -> None:
     typer.echo(f"flowfleet {installed('flowfleet')}")
 
 
-def main() -> None:
-    """Runs the command line.
+def limit_threads() -> None:
+    """One thread for each numerical library, before any of them is loaded.
 
-    One thread for each numerical library: they are used from several threads already, and more of them than cores
-    slow each other down many times over. Waiting threads sleep rather than spin.
+    They are used from several threads already, and more of them than cores slow each other down many times over.
+    Waiting threads sleep rather than spin.
     """
     for name, value in (
         ("OMP_NUM_THREADS", "1"),
@@ -197,6 +197,11 @@ def main() -> None:
         ("OMP_WAIT_POLICY", "PASSIVE"),
     ):
         os.environ.setdefault(name, value)
+
+
+def main() -> None:
+    """Runs the command line."""
+    limit_threads()
     app()
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
@@ -51,6 +52,8 @@ def loading_server(**settings: object) -> Iterator[int]:
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))
         thread.start()
+        while not server.started:
+            time.sleep(0.01)
         try:
             yield listener.getsockname()[1]
         finally:
