@@ -69,11 +69,14 @@ class _Entry:
 class Engine:
     """The queue and the thread behind it. `start` and `submit` are called on the event loop."""
 
-    def __init__(self, load: Callable[[], Planner], config: EngineConfig | None = None) -> None:
-        """Nothing runs before `start`."""
+    def __init__(
+        self, load: Callable[[], Planner], config: EngineConfig | None = None, on_batch: Callable[[int], None] | None = None
+    ) -> None:
+        """Nothing runs before `start`; `on_batch` is told the size of every batch, in the engine's thread."""
         self.config = config or EngineConfig()
         self.state = EngineState.STARTING
         self._load = load
+        self._on_batch = on_batch
         self._waiting: list[_Entry] = []  # a heap
         self._news = threading.Condition()
         self._numbers = count()
@@ -187,6 +190,8 @@ class Engine:
 
     def _plan(self, planner: Planner, batch: list[_Entry]) -> None:
         taken = time.monotonic()
+        if self._on_batch is not None:
+            self._on_batch(len(batch))
         results = plan_together(planner, [e.scenario for e in batch], [e.options for e in batch])
         self._settle([(e, _answered(r, taken - e.arrived)) for e, r in zip(batch, results, strict=True)])
 

@@ -32,6 +32,8 @@ async def create_plan(request: Request) -> Response:
     """Plans a fleet: smooth, timed curves for all robots, with a certificate that holds at every instant.
 
     A plan that was not found is an answer too: status 200, `"status": "failed"`, and a reason for each robot.
+    The body may be MessagePack (`application/msgpack`) as well; `Accept` may ask for that, or for an Arrow stream
+    (`application/vnd.apache.arrow.stream`: a row for each robot, the rest of the plan as JSON in the schema's metadata).
     """
     encoding = wanted_encoding(request.headers.get("accept", ""))
     desk, received, body = await _received(request)

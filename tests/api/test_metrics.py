@@ -49,6 +49,7 @@ def test_a_plan_is_counted_in_all_that_it_is(served, two_robots) -> None:
     assert risen(before, after, "planner_requests_total", endpoint="/v1/plans", outcome="succeeded") == 1
     assert risen(before, after, "planner_robots_total", outcome="planned") == 2
     assert risen(before, after, "planner_queue_seconds_count") == 1
+    assert risen(before, after, "planner_batches_total") == risen(before, after, "planner_batch_size_sum") == 1
     assert risen(before, after, "planner_request_seconds_count", endpoint="/v1/plans") == 1
     told = answer["timings_ms"]
     for stage in ("generate", "search", "filter", "verify"):
