@@ -25,7 +25,7 @@ def loading_app(**settings: object) -> Iterator[FastAPI]:
 
     def load() -> Planner:
         over.wait()
-        return Planner()
+        raise SystemExit  # ends the thread
 
     try:
         yield create_app(load_settings(drain_s=0.05, **settings), load)

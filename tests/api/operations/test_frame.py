@@ -106,5 +106,10 @@ def test_not_ready_before_the_planner_is_loaded_but_alive(loading_client_of) -> 
     assert client.get("/livez").status_code == 200
 
 
-def test_telemetry_is_off_unless_asked_for(loading_client_of) -> None:
-    assert not loading_client_of().app._native_telemetry.enabled()
+def test_telemetry_is_off_unless_asked_for_and_leaves_probes_out(loading_client_of) -> None:
+    off, on = (loading_client_of(telemetry=chosen).app._telemetry for chosen in (False, True))
+    kinds = ("tracing", "metrics", "logs", "auto_configure")
+    assert [off[kind] for kind in kinds] == [False] * 4
+    assert [on[kind] for kind in kinds] == [True] * 4
+    assert on["exclude"]({"path": "/readyz"})
+    assert not on["exclude"]({"path": "/v1/plans"})
