@@ -23,6 +23,7 @@ import httpx2
 import msgpack
 import schemathesis
 from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from server import running_server
 
@@ -84,11 +85,8 @@ def by_schema(url: str, tally: Tally, count: int, seed: int) -> None:
             status = 0
         tally.note(status, time.perf_counter() - began, f"{operation.method} {operation.path} {str(case.body)[:400]}")
 
-    many = settings(
-        max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], derandomize=True
-    )
-    os.environ.setdefault("HYPOTHESIS_SEED", str(seed))
-    many(given(st.data())(check))()
+    many = settings(max_examples=count, deadline=None, database=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate])
+    many(seeded(seed)(given(st.data())(check)))()
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
