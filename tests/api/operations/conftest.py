@@ -15,6 +15,7 @@ from api.app import create_app
 from api.connections import bounded_connections
 from api.serving import listening_socket
 from api.settings import load_settings
+from maps.errors import InvalidCheckpoint
 from planner.pipeline import Planner
 
 
@@ -25,7 +26,7 @@ def loading_app(**settings: object) -> Iterator[FastAPI]:
 
     def load() -> Planner:
         over.wait()
-        raise SystemExit  # ends the thread
+        raise InvalidCheckpoint("was never loaded", file="none")
 
     try:
         yield create_app(load_settings(drain_s=0.05, **settings), load)
