@@ -40,9 +40,8 @@ class Desk:
         self.models: tuple[ModelIdentity, ...] = ()  # weights in use, once they are loaded
         self.maps = MapsStore(settings)
         self.intake = Intake(settings, self.maps)
-        self.engine = Engine(
-            partial(self._loaded, load), EngineConfig(settings.queue_size, settings.batch_size, settings.batch_robots, settings.drain_s)
-        )
+        sizes = EngineConfig(settings.queue_size, settings.batch_size, settings.batch_robots, settings.drain_s)
+        self.engine = Engine(partial(self._loaded, load), sizes, metrics.batch)
         self._side = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
     async def close(self) -> None:
