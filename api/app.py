@@ -8,18 +8,24 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
+from fastapi.telemetry import TelemetryConfig
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
-from api.desk import Desk
+from api.desk import Desk, planner_loader
 from api.documented import openapi_document
-from api.frame import RequestFrame
+from api.frame import PROBES, RequestFrame
+from api.gate import Gate
 from api.map_routes import router as map_router
+from api.metrics import Metrics
+from api.pages import router as pages_router
 from api.plan_routes import router as plan_router
 from api.problems import MEDIA_TYPE, Problem, of_invalid_input
 from api.server_routes import router as server_router
 from api.settings import Settings
+from api.traffic import Traffic
 from maps.errors import InvalidInput, UnknownMap
-from planner.assembly import load_planner
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -27,17 +33,20 @@ if TYPE_CHECKING:
     from planner.pipeline import Planner
 
 _DESCRIPTION = "Maps and robots in, smooth timed curves for all of them out, with a certificate that holds at every instant."
+NO_TELEMETRY: TelemetryConfig = {"tracing": False, "metrics": False, "logs": False, "auto_configure": False}
+TELEMETRY: TelemetryConfig = {"auto_configure": True, "exclude": lambda scope: scope.get("path") in PROBES}
+_TURNED_AWAY = frozenset({408, 413, 429, 503})
 _METHOD_CODES = {404: "NOT_FOUND", 405: "METHOD_NOT_ALLOWED"}
 
 
 def create_app(
-    settings: Settings | None = None, load: Callable[[], Planner] = load_planner, on_ready: Callable[[], None] | None = None
+    settings: Settings | None = None, load: Callable[[], Planner] | None = None, on_ready: Callable[[], None] | None = None
 ) -> FastAPI:
     """The server as an ASGI application.
 
     Args:
         settings: from the environment by default.
-        load: makes the planner; called in the engine's thread once the application starts.
+        load: makes the planner; called in the engine's thread once the application starts. By default as the settings say.
         on_ready: called in the engine's thread once requests can be planned.
     """
     settings = settings or Settings()
@@ -46,10 +55,11 @@ def create_app(
         summary="Multi-robot trajectory planning",
         description=_DESCRIPTION,
         version=version("flowfleet"),
-        lifespan=_lifespan(settings, load, on_ready),
+        lifespan=_lifespan(settings, load or planner_loader(settings), on_ready),
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry=TELEMETRY if settings.telemetry else NO_TELEMETRY,
     )
     app.state.versions = {
         "name": "flowfleet",
@@ -58,18 +68,25 @@ def create_app(
         "torch": version("torch"),
     }
     app.openapi = lambda: _described(app)
-    for router in (plan_router, map_router, server_router):
+    for router in (plan_router, map_router, server_router, pages_router):
         app.include_router(router)
     for kind, handler in ((Problem, _on_problem), (InvalidInput, _on_invalid), (UnknownMap, _on_unknown_map), (HTTPException, _on_http)):
         app.add_exception_handler(kind, handler)
-    app.add_middleware(RequestFrame)
+    metrics, traffic = Metrics(), Traffic(settings.max_bodies_bytes)
+    app.state.metrics, app.state.traffic = metrics, traffic
+    app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=1)  # level 9 takes twenty times as long for a fifth less
+    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"], max_age=600)
+    app.add_middleware(RequestFrame, traffic=traffic, metrics=metrics, body_timeout=settings.body_timeout_s)
     return app
 
 
 def _lifespan(settings: Settings, load: Callable[[], Planner], on_ready: Callable[[], None] | None) -> Any:
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        app.state.desk = Desk(settings, load)
+        app.state.desk = Desk(settings, load, app.state.metrics)
+        app.state.metrics.watch(lambda: app.state.desk.engine.depth, lambda: app.state.traffic.inflight)
         app.state.desk.engine.start(on_ready)
         yield
         await app.state.desk.close()
@@ -89,6 +106,8 @@ def _answered(request: Request, problem: Problem) -> Response:
 
 
 async def _on_problem(request: Request, error: Any) -> Response:
+    if error.status in _TURNED_AWAY:
+        request.app.state.metrics.rejected(error.code)
     return _answered(request, error)
 
 

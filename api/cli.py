@@ -57,19 +57,31 @@ def _line(path: Path, number: int) -> bytes:
 def serve(
     host: Annotated[str | None, typer.Option(help="address to listen on [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="0: any free port [default: 8000]")] = None,
+    config: Annotated[Path | None, typer.Option(envvar="FLOWFLEET_CONFIG", help="a TOML file of settings")] = None,
+    log_level: Annotated[str | None, typer.Option(help="debug, info, warning or error [default: info]")] = None,
+    print_config: Annotated[bool, typer.Option("--print-config", help="print all settings as TOML and end")] = False,
 ) -> None:
-    """Starts the planning server."""
+    """Starts the planning server; arguments go before FLOWFLEET_<NAME> in the environment, that before the file."""
     from api.settings import load_settings
-    from maps.errors import InvalidInput
+    from maps.errors import InvalidCheckpoint, InvalidInput
 
-    chosen = {"host": host, "port": port}
     try:
-        settings = load_settings(**{key: value for key, value in chosen.items() if value is not None})
-        from api.serving import run_server
+        settings = load_settings(config, host=host, port=port, log_level=log_level)
+        if print_config:
+            from api.settings_file import settings_text
 
-        run_server(settings)
+            typer.echo(settings_text(settings), nl=False)
+            return
+        from api.serving import ServerFailed, run_server
+
+        try:
+            run_server(settings)
+        except ServerFailed as error:
+            raise _fatal(str(error)) from None
     except InvalidInput as error:
         raise _fatal(error.message) from None
+    except InvalidCheckpoint as error:
+        raise _fatal(str(error)) from None
     except OSError as error:
         raise _fatal(f"cannot listen: {error.strerror}") from None
 
@@ -173,11 +185,11 @@ def version() -> None:
     typer.echo(f"flowfleet {installed('flowfleet')}")
 
 
-def main() -> None:
-    """Runs the command line.
+def limit_threads() -> None:
+    """One thread for each numerical library, before any of them is loaded.
 
-    One thread for each numerical library: they are used from several threads already, and more of them than cores
-    slow each other down many times over. Waiting threads sleep rather than spin.
+    They are used from several threads already, and more of them than cores slow each other down many times over.
+    Waiting threads sleep rather than spin.
     """
     for name, value in (
         ("OMP_NUM_THREADS", "1"),
@@ -186,6 +198,11 @@ def main() -> None:
         ("OMP_WAIT_POLICY", "PASSIVE"),
     ):
         os.environ.setdefault(name, value)
+
+
+def main() -> None:
+    """Runs the command line."""
+    limit_threads()
     settle_kernels(os.environ)
     app()
 

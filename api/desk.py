@@ -5,22 +5,28 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from api.cores import planner_threads
 from api.engine import Engine, EngineConfig
 from api.intake import Intake
 from api.maps_store import MapsStore
 from api.plan_wire import plan_document, to_json
+from planner.assembly import load_planner
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from api.engine import Answer
     from api.intake import Order
+    from api.metrics import Metrics
     from api.settings import Settings
+    from models.checkpoint import ModelIdentity
     from planner.pipeline import Planner
 
 T = TypeVar("T")
+DEVICE = "cpu"  # what plans
 _INLINE_BYTES = 32 * 1024  # longer bodies are read in a thread: they may take milliseconds that the event loop does not have
 
 
@@ -31,18 +37,30 @@ def _engine_config(settings: Settings) -> EngineConfig:
 class Desk:
     """The parts of a server, wired together; nothing runs before `open`."""
 
-    def __init__(self, settings: Settings, load: Callable[[], Planner]) -> None:
+    def __init__(self, settings: Settings, load: Callable[[], Planner], metrics: Metrics) -> None:
         """Takes the planner's loader, not the planner: loading takes seconds and happens in the engine's thread."""
         self.settings = settings
+        self.metrics = metrics
+        self.models: tuple[ModelIdentity, ...] = ()  # weights in use, once they are loaded
         self.maps = MapsStore(settings)
         self.intake = Intake(settings, self.maps)
-        self.engine = Engine(load, _engine_config(settings))
+        self.engine = Engine(partial(self._loaded, load), _engine_config(settings), metrics.batch)
         self._side = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
     async def close(self) -> None:
         """Answers what was accepted, then stops."""
         await self.engine.close()
         self._side.shutdown(wait=False, cancel_futures=True)
+
+    def _loaded(self, load: Callable[[], Planner]) -> Planner:
+        """Loads the planner, in the engine's thread, and notes which weights it uses."""
+        planner = load()
+        self.models = tuple(
+            part.identity for part in (planner.proposer, planner.warm_start) if part is not None and part.identity is not None
+        )
+        for identity in self.models:
+            self.metrics.model(identity, DEVICE)
+        return planner
 
     async def aside(self, work: Callable[[], T]) -> T:
         """Runs something that takes time off the event loop, one at a time."""
@@ -56,11 +74,23 @@ class Desk:
 
     async def plan(self, order: Order) -> Answer:
         """Waits for the plan of an order."""
-        return await self.engine.submit(order.scenario, order.options, order.priority)
+        answer = await self.engine.submit(order.scenario, order.options, order.priority)
+        self.metrics.planned(answer.plan, answer.queued, order.options.sources)
+        return answer
+
+
+def planner_loader(settings: Settings) -> Callable[[], Planner]:
+    """What makes the planner that the settings ask for."""
+    return partial(load_planner, planner_threads(settings.planner_threads), settings.weights)
 
 
 def plan_body(order: Order, answer: Answer, received: float) -> bytes:
-    """The answer to an order as JSON.
+    """The answer to an order as JSON; see `plan_answer`."""
+    return to_json(plan_answer(order, answer, received))
+
+
+def plan_answer(order: Order, answer: Answer, received: float) -> dict[str, Any]:
+    """The answer to an order.
 
     Args:
         order: the request.
@@ -70,4 +100,4 @@ def plan_body(order: Order, answer: Answer, received: float) -> bytes:
     document = plan_document(answer.plan, order.config)
     document["timings_ms"]["queue"] = round(1e3 * answer.queued, 4)
     document["timings_ms"]["total"] = round(1e3 * (time.monotonic() - received), 4)
-    return to_json(document)
+    return document

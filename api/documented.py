@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from api import answers, examples
+from api.capabilities import CapabilitiesAnswer
 from api.judge import JudgedPlan
 from api.map_wire import InlineMap
 from api.problems import MEDIA_TYPE
@@ -34,10 +35,14 @@ _ERRORS = {
     404: "no such map",
     409: "the map is built in",
     413: "the body is too large",
+    401: "no key, or one that is not valid",
+    406: "the form that is asked for is not installed",
+    408: "the body did not come in time",
     415: "wrong media type",
     422: "the body does not fit the schema, is over a cap, or names an unknown map",
+    429: "too many requests of one caller; see Retry-After",
     500: "the server failed",
-    503: "the queue is full or the planner is not ready; see Retry-After",
+    503: "the queue is full, or the server is not ready or stopping; see Retry-After",
 }
 
 
@@ -51,11 +56,13 @@ def _answer(model: type[BaseModel], example: Any, description: str = "the answer
 
 
 def _body(schema: str, example: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """A body as JSON, and in the further forms of `more`."""
     content = {"application/json": {"schema": {"$ref": f"{_SCHEMA}{schema}"}, "example": example}} | (more or {})
     return {"requestBody": {"required": True, "content": content}}
 
 
-_BODY_ERRORS = (400, 413, 415, 422, 500)
+_GATE = (401, 429, 503)
+_BODY_ERRORS = (400, 408, 413, 415, 422, 500, *_GATE)
 _UPLOAD = {
     "multipart/form-data": {
         "schema": {
@@ -74,7 +81,7 @@ _UPLOAD = {
 _PICTURE = {200: {"description": "a picture", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}
 
 PLAN: dict[str, Any] = {
-    "responses": _answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not") | _problems(*_BODY_ERRORS, 503),
+    "responses": _answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not") | _problems(406, *_BODY_ERRORS),
     "openapi_extra": _body("PlanRequest", examples.PLAN_REQUEST),
 }
 VALIDATE: dict[str, Any] = {
@@ -85,18 +92,28 @@ CHECK: dict[str, Any] = {
     "responses": _answer(answers.CheckAnswer, examples.CHECK_ANSWER) | _problems(*_BODY_ERRORS),
     "openapi_extra": _body("CheckRequest", examples.CHECK_REQUEST),
 }
-MAPS: dict[str, Any] = {"responses": _answer(answers.MapsAnswer, examples.MAPS_ANSWER)}
-MAP: dict[str, Any] = {"responses": _answer(InlineMap, examples.INLINE_MAP) | _problems(404)}
+MAPS: dict[str, Any] = {"responses": _answer(answers.MapsAnswer, examples.MAPS_ANSWER) | _problems(*_GATE)}
+MAP: dict[str, Any] = {"responses": _answer(InlineMap, examples.INLINE_MAP) | _problems(404, *_GATE)}
 PUT_MAP: dict[str, Any] = {
     "responses": _answer(answers.MapSummary, examples.MAP_SUMMARY, "registered anew")
     | _answer(answers.MapSummary, examples.MAP_SUMMARY, "registered", 201)
     | _problems(409, *_BODY_ERRORS),
     "openapi_extra": _body("InlineMap", examples.INLINE_MAP, _UPLOAD),
 }
-DELETE_MAP: dict[str, Any] = {"status_code": 204, "response_class": Response, "responses": _problems(404, 409)}
-PREVIEW: dict[str, Any] = {"response_class": Response, "responses": _PICTURE | _problems(404)}
+DELETE_MAP: dict[str, Any] = {"status_code": 204, "response_class": Response, "responses": _problems(404, 409, 422, *_GATE)}
+PREVIEW: dict[str, Any] = {"response_class": Response, "responses": _PICTURE | _problems(404, *_GATE)}
 HEALTH: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER)}
 READY: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER) | _problems(503)}
+CAPABILITIES: dict[str, Any] = {"responses": _answer(CapabilitiesAnswer, examples.CAPABILITIES_ANSWER) | _problems(*_GATE)}
+METRICS: dict[str, Any] = {
+    "response_class": Response,
+    "responses": {
+        200: {
+            "description": "counters, gauges and histograms",
+            "content": {"text/plain": {"schema": {"type": "string"}, "example": examples.METRICS_TEXT}},
+        }
+    },
+}
 VERSION: dict[str, Any] = {"responses": _answer(answers.VersionAnswer, examples.VERSION_ANSWER)}
 
 

@@ -11,7 +11,7 @@ import time
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from api.problems import Problem
 from api.waiting import Answer, Entry, ServiceTimes, WaitingRoom
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from planner.pipeline import Planner
     from planner.workshop import Job, Workshop
 
-__all__ = ["Answer", "Engine", "EngineConfig", "EngineState", "Observer"]
+__all__ = ["Answer", "Engine", "EngineConfig", "EngineState"]
 
 log = logging.getLogger("flowfleet.engine")
 
@@ -52,26 +52,18 @@ class EngineConfig:
     ageing: float = 0.5  # s of waiting that a step of priority is worth
 
 
-class Observer(Protocol):
-    """Whoever counts what an engine does; called from any thread."""
-
-    def batch(self, size: int) -> None:
-        """A request has joined those that are planned together: now so many."""
-
-    def rejected(self, reason: str) -> None:
-        """A request was refused, by the code of its problem."""
-
-
 class Engine:
     """The waiting room and the threads behind it. `start` and `submit` are called on the event loop."""
 
-    def __init__(self, load: Callable[[], Planner], config: EngineConfig | None = None, observer: Observer | None = None) -> None:
-        """Nothing runs before `start`."""
+    def __init__(
+        self, load: Callable[[], Planner], config: EngineConfig | None = None, on_batch: Callable[[int], None] | None = None
+    ) -> None:
+        """Nothing runs before `start`; `on_batch` is told how many are planned at once whenever a request joins them."""
         self.config = config or EngineConfig()
         self.state = EngineState.STARTING
         self.times = ServiceTimes()
         self._load = load
-        self._observer = observer
+        self._on_batch = on_batch
         self._room = WaitingRoom(self.config.queue_size, self.config.ageing)
         self._taken: dict[int, Entry] = {}
         self._robots = 0  # of those that are planned
@@ -125,23 +117,18 @@ class Engine:
 
     def _enter(self, scenario: Scenario, options: PlanOptions, priority: int) -> Entry:
         if self.state is not EngineState.READY:
-            raise self._refusal("NOT_READY", f"the planner is {self.state.value}", 2.0)
+            raise _refusal("NOT_READY", f"the planner is {self.state.value}", 2.0)
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now, cost = time.monotonic(), self.times.expected(scenario, options)
         with self._news:
             wait = self._room.ahead(self._room.urgency(now, priority)) / len(self._threads)
             if self._room.full:
-                raise self._refusal("QUEUE_FULL", f"{len(self._room)} requests are waiting already", wait)
+                raise _refusal("QUEUE_FULL", f"{len(self._room)} requests are waiting already", wait)
             if options.deadline is not None and wait > 0.0 and now + wait + cost > options.deadline:
-                raise self._refusal("OVERLOADED", f"the deadline would come before the planner, which is busy for about {wait:.2g} s", wait)
+                raise _refusal("OVERLOADED", f"the deadline would come before the planner, which is busy for about {wait:.2g} s", wait)
             entry = self._room.enter(scenario, options, future, now, priority, cost)
             self._news.notify()
         return entry
-
-    def _refusal(self, code: str, detail: str, wait: float) -> Problem:
-        if self._observer is not None:
-            self._observer.rejected(code)
-        return Problem(503, code, detail, headers={"Retry-After": str(max(math.ceil(wait), 1))})
 
     def _expire(self, entry: Entry) -> None:
         """The deadline has come: an answer at once for one that waits, and soon for one that is planned."""
@@ -222,8 +209,8 @@ class Engine:
             self._robots += len(entry.scenario)
             jobs: list[Job] = []
             jobs.append(workshop.add(entry.scenario, entry.options, partial(self._answered, entry, jobs), entry.urgency))
-            if self._observer is not None:
-                self._observer.batch(len(self._taken))
+            if self._on_batch is not None:
+                self._on_batch(len(self._taken))
 
     def _answered(self, entry: Entry, jobs: list[Job], result: Plan | Exception) -> None:
         with self._news:
@@ -251,6 +238,10 @@ class Engine:
 
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(settle)
+
+
+def _refusal(code: str, detail: str, wait: float) -> Problem:
+    return Problem(503, code, detail, headers={"Retry-After": str(max(math.ceil(wait), 1))})
 
 
 def expired(scenario: Scenario, options: PlanOptions, message: str) -> Plan:

@@ -107,6 +107,26 @@ MAPS_ANSWER: dict[str, Any] = {"maps": [MAP_SUMMARY]}
 HEALTH_ANSWER: dict[str, Any] = {"status": "ready", "waiting": 0}
 VERSION_ANSWER: dict[str, Any] = {"name": "flowfleet", "version": "0.1.0", "python": "3.11.9", "torch": "2.13.0"}
 
+CAPABILITIES_ANSWER: dict[str, Any] = {
+    "caps": {"max_robots": 256, "max_horizon_s": 600.0},
+    "sources": ["flow", "search", "straight"],
+    "models": [{"name": "generator", "version": "2", "sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"}],
+    "device": "cpu",
+    "formats": {
+        "requests": ["application/json", "application/msgpack"],
+        "plans": ["application/json", "application/msgpack", "application/vnd.apache.arrow.stream"],
+        "maps": ["inline", "nav2", "movingai", "geojson", "wkt"],
+    },
+    "options": {"seed": 0, "candidates": 8, "alternatives": 1, "deadline_ms": 10000.0},
+    "versions": VERSION_ANSWER,
+}
+
+METRICS_TEXT = """\
+# HELP planner_requests_total answers by call and outcome
+# TYPE planner_requests_total counter
+planner_requests_total{endpoint="/v1/plans",outcome="succeeded"} 128.0
+"""
+
 PROBLEM: dict[str, Any] = {
     "type": "urn:flowfleet:problem:invalid-request",
     "title": "Unprocessable Content",

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.body import read_body, require_json
-from api.desk import Desk, plan_body
+from api.desk import Desk, plan_answer
 from api.documented import CHECK, PLAN, VALIDATE
+from api.encodings import Encoding, encode_plan, read_document, wanted_encoding
 from api.plan_wire import to_json
 from api.verdicts import validation_document, verdict_body
 
@@ -27,11 +28,14 @@ async def create_plan(request: Request) -> Response:
     """Plans a fleet: smooth, timed curves for all robots, with a certificate that holds at every instant.
 
     A plan that was not found is an answer too: status 200, `"status": "failed"`, and a reason for each robot.
+    The body may be MessagePack (`application/msgpack`) as well; `Accept` may ask for that, or for an Arrow stream
+    (`application/vnd.apache.arrow.stream`: a row for each robot, the rest of the plan as JSON in the schema's metadata).
     """
+    encoding = wanted_encoding(request.headers.get("accept", ""))
     desk, received, body = await _received(request)
     order = await desk.order(body, received)
     answer = await _unless_gone(request, desk.plan(order))
-    return Response(plan_body(order, answer, received), media_type=JSON) if answer else Response(status_code=499)
+    return await _encoded(request, encoding, plan_answer(order, answer, received)) if answer else Response(status_code=499)
 
 
 @router.post("/v1/plans:validate", **VALIDATE)
@@ -50,10 +54,20 @@ async def check_plan(request: Request) -> Response:
 
 
 async def _received(request: Request) -> tuple[Desk, float, bytes]:
-    """The server's parts, when the request came, and its JSON body."""
-    require_json(request)
+    """The server's parts, when the request came, and its body as JSON."""
     desk: Desk = request.app.state.desk
-    return desk, request.state.received, await read_body(request, desk.settings.max_body_bytes)
+    return desk, request.state.received, await read_document(request, desk.settings.max_body_bytes)
+
+
+async def _encoded(request: Request, encoding: Encoding, document: dict[str, Any]) -> Response:
+    """A plan in the form that was asked for; its outcome is noted for the log and the counts."""
+    state, desk = request.state, request.app.state.desk
+    state.outcome, state.plan_id, state.queue_ms = document["status"], document["plan_id"], document["timings_ms"]["queue"]
+    began = time.perf_counter()
+    encode = partial(encode_plan, document, encoding)
+    body = encode() if encoding is Encoding.JSON else await desk.aside(encode)
+    desk.metrics.stage("serialize", time.perf_counter() - began)
+    return Response(body, media_type=encoding.value, headers={"Vary": "Accept"})
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Any]) -> Any:

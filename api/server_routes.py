@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Request, Response
 
-from api.documented import HEALTH, READY, VERSION
+from api.capabilities import capabilities
+from api.documented import CAPABILITIES, HEALTH, METRICS, READY, VERSION
 from api.engine import EngineState
-from api.pages import docs_page
 from api.plan_wire import to_json
 from api.problems import Problem
 
@@ -42,6 +42,8 @@ async def livez(request: Request) -> Response:
 async def readyz(request: Request) -> Response:
     """200 once requests can be planned."""
     engine: Engine = request.app.state.desk.engine
+    if request.app.state.traffic.stopping:
+        raise Problem(503, "NOT_READY", "the server is stopping", headers={"Retry-After": "5"})
     if engine.state is not EngineState.READY:
         raise Problem(503, "NOT_READY", f"the planner is {engine.state.value}", headers={"Retry-After": "2"})
     return _health(engine)
@@ -53,13 +55,20 @@ async def version(request: Request) -> Response:
     return Response(to_json(request.app.state.versions), media_type=JSON)
 
 
+@router.get("/v1/capabilities", **CAPABILITIES)
+async def read_capabilities(request: Request) -> Response:
+    """What this server can do: caps, sources, weights, formats, defaults."""
+    return Response(to_json(capabilities(request.app.state.desk, request.app.state.versions)), media_type=JSON)
+
+
+@router.get("/metrics", **METRICS)
+async def metrics(request: Request) -> Response:
+    """What the server has counted since it started, for Prometheus."""
+    text, kind = request.app.state.metrics.text(request.headers.get("accept", ""))
+    return Response(text, media_type=kind)
+
+
 @router.get("/openapi.json", include_in_schema=False)
 async def openapi(request: Request) -> Response:
     """The description of all calls."""
     return Response(to_json(request.app.openapi()), media_type=JSON)
-
-
-@router.get("/docs", include_in_schema=False)
-async def docs(request: Request) -> Response:
-    """The description of all calls, to read."""
-    return Response(docs_page(request.app.openapi()), media_type="text/html")

@@ -1,11 +1,40 @@
-"""What whoever runs the server may set: environment variables FLOWFLEET_<NAME>, or arguments."""
+"""What whoever runs the server may set: arguments, environment variables FLOWFLEET_<NAME>, or a TOML file.
 
-from typing import Any
+An argument goes before the environment, the environment before the file, and the file before the defaults below.
+"""
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
+from pydantic import (
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, SettingsConfigDict
+
+from api.settings_file import read_settings_file
 from maps.errors import InvalidInput
+
+
+def _parts(value: Any) -> Any:
+    """A list as a variable of the environment holds it: parts between commas."""
+    return [part for part in map(str.strip, value.split(",")) if part] if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_parts)]
+Secrets = Annotated[tuple[SecretStr, ...], NoDecode, BeforeValidator(_parts)]
+
+
+_ASYMMETRIC = {"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+_SECRET = frozenset({"api_keys", "jwt_secret"})
 
 
 class Settings(BaseSettings):
@@ -41,16 +70,77 @@ class Settings(BaseSettings):
     max_maps_bytes: PositiveInt = 256 * 1024 * 1024  # memory of the registered maps
     scene_cache_bytes: PositiveInt = 64 * 1024 * 1024  # memory of the inline maps that are remembered
 
+    log_format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal, else JSON
+    telemetry: bool = False  # spans, metrics and logs by OpenTelemetry, to where the OTEL_* variables say
 
-def load_settings(**chosen: Any) -> Settings:
-    """Settings from the environment, and in place of them those that are given.
+    weights: Path | None = None  # folder of generator.* and warm-start.*; None: those of the package
+    planner_threads: PositiveInt | None = None  # problems worked on at once; None: the cores at hand, at most 2
+
+    api_keys: Secrets = ()  # whoever calls has one of them; none, and no JWT: open to all
+    api_keys_file: Path | None = None  # more keys, one a line; empty lines and those after # do not count
+    jwt_secret: SecretStr | None = None  # of HMAC tokens, 32 bytes or more
+    jwt_public_key: str | None = None  # PEM, of RSA or EC tokens
+    jwt_algorithms: Texts = ()  # none: HS256 with a secret; with a public key one must be named
+    jwt_audience: str | None = None
+    jwt_issuer: str | None = None
+    metrics_open: bool = True  # false: /metrics needs a key too
+    rate_per_s: NonNegativeFloat = 0.0  # requests of one caller, on average; 0: any number
+    rate_burst: PositiveInt = 20  # requests that a caller who was quiet may send at once
+    max_inflight_per_key: NonNegativeInt = 0  # requests of one caller at a time; 0: any number
+    max_callers: PositiveInt = 10_000  # callers whose rate is remembered
+    cors_origins: Texts = ()  # origins whose pages may call; "*": all
+
+    drain_delay_s: NonNegativeFloat = 0.0  # s, how long a stopping server still takes requests while it says that it is not ready
+    body_timeout_s: PositiveFloat = 30.0  # s, for a request's body to come, and for a caller to take what is sent
+    max_bodies_bytes: PositiveInt = 256 * 1024 * 1024  # of all bodies that are being read or answered
+    header_timeout_s: PositiveFloat = 10.0  # s, for a request's head to come
+    keep_alive_s: PositiveInt = 5  # s, how long an idle connection stays open
+    max_connections: PositiveInt = 1_000  # at most; beyond, the one that has waited longest without a request is closed
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Settings":
+        """Settings that only make sense together."""
+        if self.jwt_secret is not None and self.jwt_public_key is not None:
+            raise ValueError("JWT_SECRET and JWT_PUBLIC_KEY exclude each other")
+        allowed = {"HS256", "HS384", "HS512"} if self.jwt_public_key is None else _ASYMMETRIC
+        if not set(self.jwt_algorithms) <= allowed:
+            raise ValueError(f"JWT_ALGORITHMS may be {', '.join(sorted(allowed))}")
+        if self.jwt_public_key is not None and not self.jwt_algorithms:
+            raise ValueError("JWT_PUBLIC_KEY needs JWT_ALGORITHMS")
+        if self.jwt_secret is not None and len(self.jwt_secret.get_secret_value().encode()) < 32:
+            raise ValueError("JWT_SECRET needs 32 bytes or more")
+        return self
+
+
+def load_settings(file: Path | None = None, **chosen: Any) -> Settings:
+    """Settings from a file and the environment, and in place of them those that are given.
+
+    Args:
+        file: TOML, `name = value`.
+        chosen: by name; None is as if not given.
 
     Raises:
-        InvalidInput: one of them cannot be used; the message names it.
+        InvalidInput: one of them is unknown or cannot be used; the message names it.
     """
+    given = {key: value for key, value in chosen.items() if value is not None}
+    written = read_settings_file(file) if file is not None else {}
+    for name in written.keys() - Settings.model_fields.keys():
+        near = get_close_matches(name, Settings.model_fields, 1)
+        hint = f"; {near[0]} is one" if near else ""
+        raise InvalidInput(f"{file}: no setting has the name {name[:40]!r}{hint}", code="INVALID_SETTING")
+    from_environment = EnvSettingsSource(Settings)()
     try:
-        return Settings(**chosen)
+        return Settings(**{key: value for key, value in written.items() if key not in from_environment} | given)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        name = "_".join(map(str, first["loc"]))
-        raise InvalidInput(f"the setting {name.upper()} cannot be {str(first['input'])[:40]!r}", code="INVALID_SETTING") from None
+        raise InvalidInput(_complaint(error), code="INVALID_SETTING") from None
+
+
+def _complaint(error: ValidationError) -> str:
+    """What is wrong with the first setting that is, without the values of those that are secret."""
+    first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        return f"the settings do not agree: {first['msg'].removeprefix('Value error, ')}"
+    name = "_".join(map(str, first["loc"]))
+    if first["loc"][0] in _SECRET:
+        return f"the setting {name.upper()} cannot be used"
+    return f"the setting {name.upper()} cannot be {str(first['input'])[:40]!r}"

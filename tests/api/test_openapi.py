@@ -7,6 +7,7 @@ import pytest
 
 from api import examples
 from api.answers import CheckAnswer, HealthAnswer, MapsAnswer, PlanAnswer, ProblemAnswer, ValidationAnswer, VersionAnswer
+from api.capabilities import CapabilitiesAnswer
 from api.map_wire import InlineMap
 
 CALLS = {
@@ -22,6 +23,8 @@ CALLS = {
     ("get", "/livez"),
     ("get", "/readyz"),
     ("get", "/version"),
+    ("get", "/metrics"),
+    ("get", "/v1/capabilities"),
 }
 
 
@@ -63,6 +66,7 @@ def test_every_body_has_a_schema_and_an_example(description, verb, path) -> None
         (MapsAnswer, examples.MAPS_ANSWER),
         (HealthAnswer, examples.HEALTH_ANSWER),
         (VersionAnswer, examples.VERSION_ANSWER),
+        (CapabilitiesAnswer, examples.CAPABILITIES_ANSWER),
         (ProblemAnswer, examples.PROBLEM),
     ],
 )
@@ -84,9 +88,28 @@ def test_example_requests_are_answered_as_described(client) -> None:
 def test_the_page_for_reading_needs_nothing_from_elsewhere(client) -> None:
     page = client.get("/docs")
     assert page.headers["content-type"].startswith("text/html")
-    assert all(path in page.text for _, path in CALLS)
-    assert "//" not in re.sub(r"https?://json-schema\.org\S*", "", page.text)
-    assert "<script" not in page.text
+    policy = dict(part.strip().split(" ", 1) for part in page.headers["content-security-policy"].split(";"))
+    assert policy["default-src"] == "'none'"
+    assert policy["script-src"] == "'self'"
+    assert policy["connect-src"] == "'self'"
+    used = re.findall(r'(?:src|href)="([^"]+)"', page.text)
+    assert "docs/swagger-ui-bundle.js" in used
+    for name in used:
+        if name != "data:,":
+            found = client.get(f"/{name}")
+            assert (found.status_code, found.headers["x-content-type-options"]) == (200, "nosniff"), name
+    assert re.search(r"<script(?! src)", page.text) is None
+    assert client.get("/docs/../app.py").status_code == client.get("/docs/none.js").status_code == 404
+
+
+def test_what_the_server_can_do_is_what_it_does(client, request_body) -> None:
+    told = CapabilitiesAnswer.model_validate(client.get("/v1/capabilities").json())
+    assert {model["name"] for model in told.models} == {"generator", "warm-start"}
+    most = int(told.caps["max_candidates"])
+    for candidates, status in ((most, 200), (most + 1, 422)):
+        body = request_body | {"options": {"candidates": candidates}}
+        assert client.post("/v1/plans:validate", json=body).status_code == status
+    assert client.post("/v1/plans:validate", json=request_body | {"options": told.options}).status_code == 200
 
 
 def test_answers_carry_ids_and_headers_for_safety(client) -> None:

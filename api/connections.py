@@ -1,0 +1,111 @@
+"""Connections that cannot be held for nothing: a limit to their number, and to the time that a request's head or an answer takes.
+
+The web server times idle connections only; one that sends its first request a byte a minute, or reads its answer so, would
+stay for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any
+
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from api.problems import MEDIA_TYPE, Problem
+
+if TYPE_CHECKING:
+    from api.settings import Settings
+
+log = logging.getLogger("flowfleet.connections")
+
+
+def _full() -> bytes:
+    """The answer of a server whose connections are all busy, on the wire."""
+    problem = Problem(503, "TOO_MANY_CONNECTIONS", "all connections are busy")
+    body = problem.body()
+    head = f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\nretry-after: 1\r\nconnection: close\r\n"
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+def bounded_connections(settings: Settings) -> type[H11Protocol]:
+    """The web server's protocol with the limits that the settings say."""
+    most, head, answer = settings.max_connections, settings.header_timeout_s, settings.body_timeout_s
+
+    class Bounded(_Connection):
+        limits = (most, head, answer)
+
+    return Bounded
+
+
+class _Connection(H11Protocol):
+    """One connection."""
+
+    limits: tuple[int, float, float]  # connections; s for a head; s for a caller to take what is sent
+    waiting_since = 0.0  # s, on the loop's clock: since when no request has come
+    _head_timer: asyncio.TimerHandle | None = None
+    _write_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        """Takes a connection, in place of one that waits for a request if there are too many."""
+        super().connection_made(transport)
+        self.waiting_since = self.loop.time()
+        if len(self.connections) > self.limits[0]:
+            self._make_room()
+        if not transport.is_closing():
+            self._start_head_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes have come: of a head, which has its time, or of a body, which the application times."""
+        super().data_received(data)
+        if self.transport.is_closing() or not self.awaits_request:
+            self._head_timer = _cancelled(self._head_timer)
+        else:
+            self._start_head_timer()
+
+    def on_response_complete(self) -> None:
+        """A request has been answered."""
+        self.waiting_since = self.loop.time()
+        super().on_response_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The connection has ended."""
+        self._head_timer, self._write_timer = _cancelled(self._head_timer), _cancelled(self._write_timer)
+        super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        """The caller does not take what is sent."""
+        super().pause_writing()
+        self._write_timer = self._write_timer or self.loop.call_later(self.limits[2], self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The caller takes it again."""
+        self._write_timer = _cancelled(self._write_timer)
+        super().resume_writing()
+
+    @property
+    def awaits_request(self) -> bool:
+        """Whether no request is being answered."""
+        return self.cycle is None or self.cycle.response_complete
+
+    def _start_head_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits[1], self.transport.abort)
+
+    def _make_room(self) -> None:
+        """Closes the connection that has waited longest for a request; if none waits, this one is turned away."""
+        waiting = [c for c in self.connections if isinstance(c, _Connection) and c is not self and c.awaits_request]
+        oldest = min(waiting, key=lambda c: c.waiting_since, default=None)
+        if oldest is not None:
+            oldest.transport.abort()
+            self.connections.discard(oldest)
+            return
+        log.warning("too many connections")
+        self.transport.write(_full())
+        self.transport.close()
+
+
+def _cancelled(timer: asyncio.TimerHandle | None) -> None:
+    """Stops a timer, if there is one; None, to put in its place."""
+    if timer is not None:
+        timer.cancel()

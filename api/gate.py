@@ -1,0 +1,50 @@
+"""Lets requests in: those of callers who may call, and not too many of them; decided before a byte of the body is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from api.frame import PROBES, send_problem
+from api.keys import Keys
+from api.problems import Problem
+from api.rates import RateConfig, Rates
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+    from api.metrics import Metrics
+    from api.settings import Settings
+
+
+class Gate:
+    """ASGI middleware in front of all calls but the probes."""
+
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+        """Around `app`.
+
+        Raises:
+            InvalidInput: the keys cannot be used.
+        """
+        self.app = app
+        self._keys = Keys(settings)
+        self._rates = Rates(RateConfig(settings.rate_per_s, settings.rate_burst, settings.max_inflight_per_key, settings.max_callers))
+        self._metrics = metrics
+        self._open = (PROBES | {"/"}) - (set() if settings.metrics_open else {"/metrics"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One request."""
+        if scope["type"] != "http" or scope["path"] in self._open:
+            await self.app(scope, receive, send)
+            return
+        try:
+            caller = self._keys.caller(scope)
+            self._rates.enter(caller)
+        except Problem as problem:
+            self._metrics.rejected(problem.code)
+            await send_problem(scope, send, problem)
+            return
+        scope["state"]["caller"] = caller
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._rates.leave(caller)
