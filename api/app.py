@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 from api.desk import Desk
 from api.documented import openapi_document
 from api.frame import RequestFrame
+from api.job_routes import router as job_router
 from api.map_routes import router as map_router
 from api.plan_routes import router as plan_router
 from api.problems import MEDIA_TYPE, Problem, of_invalid_input
@@ -58,7 +59,7 @@ def create_app(
         "torch": version("torch"),
     }
     app.openapi = lambda: _described(app)
-    for router in (plan_router, map_router, server_router):
+    for router in (plan_router, job_router, map_router, server_router):
         app.include_router(router)
     for kind, handler in ((Problem, _on_problem), (InvalidInput, _on_invalid), (UnknownMap, _on_unknown_map), (HTTPException, _on_http)):
         app.add_exception_handler(kind, handler)
@@ -70,7 +71,7 @@ def _lifespan(settings: Settings, load: Callable[[], Planner], on_ready: Callabl
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.desk = Desk(settings, load)
-        app.state.desk.engine.start(on_ready)
+        app.state.desk.open(on_ready)
         yield
         await app.state.desk.close()
 

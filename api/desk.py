@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
 from api.engine import Engine, EngineConfig
 from api.intake import Intake
+from api.job_runner import JobRunner, RunnerConfig
 from api.maps_store import MapsStore
-from api.plan_wire import plan_document, to_json
+from api.plan_answer import answer_document
+from api.plan_wire import to_json
+from api.retention import RetentionConfig
+from api.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,11 +36,21 @@ class Desk:
         self.maps = MapsStore(settings)
         self.intake = Intake(settings, self.maps)
         self.engine = Engine(load, EngineConfig(settings.queue_size, settings.batch_size, settings.batch_robots, settings.drain_s))
+        self.store = Store(settings.store_url)
+        self.jobs = JobRunner(self, _runner_config(settings), RetentionConfig(3600.0 * settings.keep_hours, settings.max_kept_plans))
         self._side = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
+    def open(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Starts loading the planner, and works on jobs once it is warm; `on_ready` is called in the engine's thread then."""
+        self.engine.start(on_ready)
+        self.jobs.start()
+
     async def close(self) -> None:
-        """Answers what was accepted, then stops."""
+        """Answers what was accepted, then stops; requests of jobs that are not answered by then are left to the next start."""
+        self.jobs.stop()
         await self.engine.close()
+        await self.jobs.close()
+        await self.store.close()
         self._side.shutdown(wait=False, cancel_futures=True)
 
     async def aside(self, work: Callable[[], T]) -> T:
@@ -63,7 +76,10 @@ def plan_body(order: Order, answer: Answer, received: float) -> bytes:
         answer: its plan.
         received: when the request came, s on the clock of time.monotonic().
     """
-    document = plan_document(answer.plan, order.config)
-    document["timings_ms"]["queue"] = round(1e3 * answer.queued, 4)
-    document["timings_ms"]["total"] = round(1e3 * (time.monotonic() - received), 4)
-    return to_json(document)
+    return to_json(answer_document(order, answer, received))
+
+
+def _runner_config(settings: Settings) -> RunnerConfig:
+    """Jobs take at most half of the engine's queue, whatever is set: the rest is for those who wait for their answer."""
+    in_flight = min(settings.jobs_in_flight, max(1, settings.queue_size // 2))
+    return RunnerConfig(in_flight, settings.jobs_lease_s, settings.max_job_attempts)

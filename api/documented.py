@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _SCHEMA = "#/components/schemas/"
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "1 to 255 visible ASCII characters; the same call with the same key is answered again, not done again",
+}
 
 
 class CheckRequest(BaseModel):
@@ -28,34 +35,46 @@ class CheckRequest(BaseModel):
     plan: JudgedPlan
 
 
-_REQUESTS: tuple[type[BaseModel], ...] = (PlanRequest, CheckRequest, InlineMap)
+class JobRequest(BaseModel):
+    """Requests to be planned in the background; a single request may also stand alone, as for a single call."""
+
+    requests: list[PlanRequest]
+
+
+_REQUESTS: tuple[type[BaseModel], ...] = (PlanRequest, CheckRequest, InlineMap, JobRequest)
 _ERRORS = {
     400: "malformed JSON",
-    404: "no such map",
-    409: "the map is built in",
+    404: "there is none of this id",
+    409: "it cannot be done as things are: the map is built in, the job has not ended, the call with this key still runs",
+    410: "the job was cancelled",
     413: "the body is too large",
     415: "wrong media type",
     422: "the body does not fit the schema, is over a cap, or names an unknown map",
     500: "the server failed",
-    503: "the queue is full or the planner is not ready; see Retry-After",
+    503: "the queue is full, the planner is not ready or the store is away; see Retry-After",
 }
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def described_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers that are errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": f"{_SCHEMA}ProblemAnswer"}, "example": examples.PROBLEM}}
     return {status: {"description": _ERRORS[status], "content": content} for status in statuses}
 
 
-def _answer(model: type[BaseModel], example: Any, description: str = "the answer", status: int = 200) -> dict[int | str, dict[str, Any]]:
+def described_answer(
+    model: type[BaseModel], example: Any, description: str = "the answer", status: int = 200
+) -> dict[int | str, dict[str, Any]]:
+    """An answer and an example of it."""
     return {status: {"description": description, "model": model, "content": {"application/json": {"example": example}}}}
 
 
-def _body(schema: str, example: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
+def described_body(schema: str, example: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The body of a request, in other media types too."""
     content = {"application/json": {"schema": {"$ref": f"{_SCHEMA}{schema}"}, "example": example}} | (more or {})
     return {"requestBody": {"required": True, "content": content}}
 
 
-_BODY_ERRORS = (400, 413, 415, 422, 500)
+BODY_ERRORS = (400, 413, 415, 422, 500)
 _UPLOAD = {
     "multipart/form-data": {
         "schema": {
@@ -74,30 +93,31 @@ _UPLOAD = {
 _PICTURE = {200: {"description": "a picture", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}
 
 PLAN: dict[str, Any] = {
-    "responses": _answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not") | _problems(*_BODY_ERRORS, 503),
-    "openapi_extra": _body("PlanRequest", examples.PLAN_REQUEST),
+    "responses": described_answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not")
+    | described_problems(409, *BODY_ERRORS, 503),
+    "openapi_extra": described_body("PlanRequest", examples.PLAN_REQUEST) | {"parameters": [IDEMPOTENCY_KEY]},
 }
 VALIDATE: dict[str, Any] = {
-    "responses": _answer(answers.ValidationAnswer, examples.VALIDATION_ANSWER) | _problems(*_BODY_ERRORS),
-    "openapi_extra": _body("PlanRequest", examples.PLAN_REQUEST),
+    "responses": described_answer(answers.ValidationAnswer, examples.VALIDATION_ANSWER) | described_problems(*BODY_ERRORS),
+    "openapi_extra": described_body("PlanRequest", examples.PLAN_REQUEST),
 }
 CHECK: dict[str, Any] = {
-    "responses": _answer(answers.CheckAnswer, examples.CHECK_ANSWER) | _problems(*_BODY_ERRORS),
-    "openapi_extra": _body("CheckRequest", examples.CHECK_REQUEST),
+    "responses": described_answer(answers.CheckAnswer, examples.CHECK_ANSWER) | described_problems(*BODY_ERRORS),
+    "openapi_extra": described_body("CheckRequest", examples.CHECK_REQUEST),
 }
-MAPS: dict[str, Any] = {"responses": _answer(answers.MapsAnswer, examples.MAPS_ANSWER)}
-MAP: dict[str, Any] = {"responses": _answer(InlineMap, examples.INLINE_MAP) | _problems(404)}
+MAPS: dict[str, Any] = {"responses": described_answer(answers.MapsAnswer, examples.MAPS_ANSWER)}
+MAP: dict[str, Any] = {"responses": described_answer(InlineMap, examples.INLINE_MAP) | described_problems(404)}
 PUT_MAP: dict[str, Any] = {
-    "responses": _answer(answers.MapSummary, examples.MAP_SUMMARY, "registered anew")
-    | _answer(answers.MapSummary, examples.MAP_SUMMARY, "registered", 201)
-    | _problems(409, *_BODY_ERRORS),
-    "openapi_extra": _body("InlineMap", examples.INLINE_MAP, _UPLOAD),
+    "responses": described_answer(answers.MapSummary, examples.MAP_SUMMARY, "registered anew")
+    | described_answer(answers.MapSummary, examples.MAP_SUMMARY, "registered", 201)
+    | described_problems(409, *BODY_ERRORS),
+    "openapi_extra": described_body("InlineMap", examples.INLINE_MAP, _UPLOAD),
 }
-DELETE_MAP: dict[str, Any] = {"status_code": 204, "response_class": Response, "responses": _problems(404, 409)}
-PREVIEW: dict[str, Any] = {"response_class": Response, "responses": _PICTURE | _problems(404)}
-HEALTH: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER)}
-READY: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER) | _problems(503)}
-VERSION: dict[str, Any] = {"responses": _answer(answers.VersionAnswer, examples.VERSION_ANSWER)}
+DELETE_MAP: dict[str, Any] = {"status_code": 204, "response_class": Response, "responses": described_problems(404, 409)}
+PREVIEW: dict[str, Any] = {"response_class": Response, "responses": _PICTURE | described_problems(404)}
+HEALTH: dict[str, Any] = {"responses": described_answer(answers.HealthAnswer, examples.HEALTH_ANSWER)}
+READY: dict[str, Any] = {"responses": described_answer(answers.HealthAnswer, examples.HEALTH_ANSWER) | described_problems(503)}
+VERSION: dict[str, Any] = {"responses": described_answer(answers.VersionAnswer, examples.VERSION_ANSWER)}
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 from fastapi import APIRouter, Request, Response
 
 from api.body import read_body, require_json
-from api.desk import Desk, plan_body
+from api.desk import Desk
 from api.documented import CHECK, PLAN, VALIDATE
+from api.documented_jobs import READ_PLAN
+from api.idempotency import replay_of
 from api.judge import judge, read_check
+from api.once import MadePlan, keep_and_answer, once
 from api.parsing import parse_json
+from api.plan_answer import answer_document
 from api.plan_wire import reason_document, to_json
-from api.problems import of_invalid_input, under
+from api.problems import Problem, of_invalid_input, under
 from maps.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -33,9 +37,19 @@ async def create_plan(request: Request) -> Response:
     A plan that was not found is an answer too: status 200, `"status": "failed"`, and a reason for each robot.
     """
     desk, received, body = await _received(request)
-    order = await desk.order(body, received)
-    answer = await _unless_gone(request, desk.plan(order))
-    return Response(plan_body(order, answer, received), media_type=JSON) if answer else Response(status_code=499)
+    work = partial(_made, request, desk, body, received)
+    replay = replay_of(request, body)
+    return keep_and_answer(desk, await work()) if replay is None else await once(desk, replay, work)
+
+
+@router.get("/v1/plans/{plan_id}", **READ_PLAN)
+async def read_plan(request: Request, plan_id: str) -> Response:
+    """A plan that was made before, for a single call or for a job."""
+    desk: Desk = request.app.state.desk
+    body = await desk.store.plan(plan_id)
+    if body is None:
+        raise Problem(404, "UNKNOWN_PLAN", f"no plan has the id {plan_id[:80]!r}, or it has expired")
+    return Response(body, media_type=JSON)
 
 
 @router.post("/v1/plans:validate", **VALIDATE)
@@ -58,6 +72,16 @@ async def _received(request: Request) -> tuple[Desk, float, bytes]:
     require_json(request)
     desk: Desk = request.app.state.desk
     return desk, request.state.received, await read_body(request, desk.settings.max_body_bytes)
+
+
+async def _made(request: Request, desk: Desk, body: bytes, received: float) -> MadePlan | None:
+    """The plan of a request; None where its caller has gone."""
+    order = await desk.order(body, received)
+    answer = await _unless_gone(request, desk.plan(order))
+    if answer is None:
+        return None
+    document = answer_document(order, answer, received)
+    return MadePlan(document["plan_id"], to_json(document))
 
 
 def _validation(order: Order) -> dict[str, Any]:

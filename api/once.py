@@ -1,0 +1,78 @@
+"""Single calls with an idempotency key: planned once, answered as often as they are sent."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+from fastapi import Response
+from sqlalchemy import Connection, insert
+
+from api.idempotency import StoredAnswer, fulfil, release, reserve
+from api.packing import packed
+from api.store import StoreUnavailable
+from api.store_schema import plans
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from api.desk import Desk
+    from api.idempotency import Replay
+
+log = logging.getLogger("flowfleet.store")
+
+
+@dataclass(frozen=True)
+class MadePlan:
+    """A plan that is ready to be sent."""
+
+    id: str
+    body: bytes  # JSON
+
+
+def keep_and_answer(desk: Desk, plan: MadePlan | None) -> Response:
+    """The answer to a call; its plan is stored afterwards."""
+    if plan is None:
+        return Response(status_code=499)
+    if desk.settings.keep_plans:
+        desk.store.keep(plan.id, plan.body)
+    return StoredAnswer(200, plan.body).response(replayed=False)
+
+
+async def once(desk: Desk, replay: Replay, work: Callable[[], Awaitable[MadePlan | None]]) -> Response:
+    """The answer to a call with a key: the stored one, or that of `work`, which is stored before it is sent.
+
+    What is refused, or whose caller hangs up, leaves no trace: the same key may be sent again. Where the store is away the call
+    is answered all the same, and the key means nothing: planning twice does no harm.
+
+    Raises:
+        Problem: 409 or 422, for the key; or whatever `work` raises.
+    """
+    owner = desk.store.owner
+    try:
+        earlier = await desk.store.run(partial(reserve, replay, owner, desk.jobs.config.lease))
+    except StoreUnavailable:
+        return keep_and_answer(desk, await work())
+    if earlier is not None:
+        return earlier.response(replayed=True)
+    plan, stored = None, False
+    try:
+        plan = await work()
+        if plan is not None:
+            desk.store.remember(plan.id, plan.body)
+            with suppress(StoreUnavailable):
+                await desk.store.run(partial(_fulfilled, replay, owner, plan))
+                stored = True
+    finally:
+        if not stored:
+            with suppress(StoreUnavailable):
+                await desk.store.run(partial(release, replay, owner))
+    return keep_and_answer(desk, None) if plan is None else StoredAnswer(200, plan.body).response(replayed=False)
+
+
+def _fulfilled(replay: Replay, owner: str, plan: MadePlan, connection: Connection, now: float) -> None:
+    connection.execute(insert(plans).values(id=plan.id, created=now, body=packed(plan.body)))
+    fulfil(replay, owner, StoredAnswer(200, plan.body), connection, now)
