@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fastapi import Response
 from sqlalchemy import Connection, insert
 
 from api.idempotency import StoredAnswer, fulfil, release, reserve
@@ -31,33 +30,46 @@ class MadePlan:
 
     id: str
     body: bytes  # JSON
+    replayed: bool = False  # it answered the same call before
 
 
-def keep_and_answer(desk: Desk, plan: MadePlan | None) -> Response:
-    """The answer to a call; its plan is stored afterwards."""
-    if plan is None:
-        return Response(status_code=499)
-    if desk.settings.keep_plans:
+async def planned(desk: Desk, replay: Replay | None, work: Callable[[], Awaitable[MadePlan | None]]) -> MadePlan | None:
+    """The plan that answers a call, made by `work` or before; it is stored under its key, or, without one, after the answer.
+
+    Raises:
+        Problem: 409 or 422, for the key; or whatever `work` raises.
+    """
+    if replay is not None:
+        try:
+            return await _once(desk, replay, work)
+        except _StoreAway:
+            log.warning("the store is away: a call with a key is answered without it")
+    plan = await work()
+    if plan is not None and desk.settings.keep_plans:
         desk.store.keep(plan.id, plan.body)
-    return StoredAnswer(200, plan.body).response(replayed=False)
+    return plan
 
 
-async def once(desk: Desk, replay: Replay, work: Callable[[], Awaitable[MadePlan | None]]) -> Response:
+class _StoreAway(Exception):
+    """A key could not be looked up."""
+
+
+async def _once(desk: Desk, replay: Replay, work: Callable[[], Awaitable[MadePlan | None]]) -> MadePlan | None:
     """The answer to a call with a key: the stored one, or that of `work`, which is stored before it is sent.
 
     What is refused, or whose caller hangs up, leaves no trace: the same key may be sent again. Where the store is away the call
     is answered all the same, and the key means nothing: planning twice does no harm.
 
     Raises:
-        Problem: 409 or 422, for the key; or whatever `work` raises.
+        _StoreAway: nothing was done.
     """
     owner = desk.store.owner
     try:
         earlier = await desk.store.run(partial(reserve, replay, owner, desk.jobs.config.lease))
     except StoreUnavailable:
-        return keep_and_answer(desk, await work())
+        raise _StoreAway from None
     if earlier is not None:
-        return earlier.response(replayed=True)
+        return MadePlan("", earlier.body, replayed=True)
     plan, stored = None, False
     try:
         plan = await work()
@@ -70,7 +82,7 @@ async def once(desk: Desk, replay: Replay, work: Callable[[], Awaitable[MadePlan
         if not stored:
             with suppress(StoreUnavailable):
                 await desk.store.run(partial(release, replay, owner))
-    return keep_and_answer(desk, None) if plan is None else StoredAnswer(200, plan.body).response(replayed=False)
+    return plan
 
 
 def _fulfilled(replay: Replay, owner: str, plan: MadePlan, connection: Connection, now: float) -> None:

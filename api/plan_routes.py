@@ -12,9 +12,9 @@ from api.body import read_body, require_json
 from api.desk import Desk
 from api.documented import CHECK, PLAN, VALIDATE
 from api.documented_jobs import READ_PLAN
-from api.idempotency import replay_of
+from api.idempotency import StoredAnswer, replay_of
 from api.judge import judge, read_check
-from api.once import MadePlan, keep_and_answer, once
+from api.once import MadePlan, planned
 from api.parsing import parse_json
 from api.plan_answer import answer_document
 from api.plan_wire import reason_document, to_json
@@ -37,9 +37,10 @@ async def create_plan(request: Request) -> Response:
     A plan that was not found is an answer too: status 200, `"status": "failed"`, and a reason for each robot.
     """
     desk, received, body = await _received(request)
-    work = partial(_made, request, desk, body, received)
-    replay = replay_of(request, body)
-    return keep_and_answer(desk, await work()) if replay is None else await once(desk, replay, work)
+    plan = await planned(desk, replay_of(request, body), partial(_made, request, desk, body, received))
+    if plan is None:
+        return Response(status_code=499)
+    return StoredAnswer(200, plan.body).response(replayed=plan.replayed)
 
 
 @router.get("/v1/plans/{plan_id}", **READ_PLAN)

@@ -46,7 +46,15 @@ def run_server(settings: Settings) -> None:
     listener = listening_socket(settings.host, settings.port)
     shown = f"[{settings.host}]" if ":" in settings.host else settings.host
     where.append(f"http://{shown}:{listener.getsockname()[1]}")
-    uvicorn.Server(config).run(sockets=[listener])
+    _Server(config).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Lets go of those who listen to jobs before it waits for open calls to end: theirs would not."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self.config.app.state.desk.jobs.stop()  # type: ignore[union-attr]
+        await super().shutdown(sockets)
 
 
 def listening_socket(host: str, port: int) -> socket.socket:

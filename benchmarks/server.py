@@ -51,13 +51,13 @@ def running_server(url: str | None = None) -> Iterator[Server]:
     command = [str(Path(sys.executable).with_name("flowfleet")), "serve", "--port", "0"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        yield Server(_greeted(process), process, time.perf_counter() - started)
+        yield Server(greeted(process), process, time.perf_counter() - started)
     finally:
         process.terminate()
         process.wait(60)
 
 
-def _greeted(process: subprocess.Popen) -> str:
+def greeted(process: subprocess.Popen) -> str:
     """The address in the server's greeting."""
     for line in process.stdout or ():
         found = re.search(r"https?://[^\s/]+", line)
