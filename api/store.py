@@ -65,6 +65,7 @@ class Store:
         self._share = FileShare(self._engine)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._is_open = False
+        self._is_away = False
         self._recent: OrderedDict[str, bytes] = OrderedDict()
         self._recent_size = 0
         self._backlog: list[tuple[str, bytes]] = []
@@ -107,6 +108,8 @@ class Store:
     def remember(self, plan_id: str, body: bytes) -> None:
         """Keeps a plan at hand in memory, the latest ones first."""
         with self._lock:
+            if plan_id in self._recent:
+                return
             self._recent[plan_id] = body
             self._recent_size += len(body)
             while self._recent_size > self.config.recent_bytes:
@@ -144,15 +147,27 @@ class Store:
             try:
                 self._open()
                 with self._engine.begin() as connection:
-                    return work(connection, schema.now_of(connection))
+                    result = work(connection, schema.now_of(connection))
             except _OUR_FAULTS:
                 raise
             except (DBAPIError, PoolTimeout, OSError, schema.StoreTooNew) as error:
                 if getattr(getattr(error, "orig", None), "sqlstate", None) in _TRY_AGAIN and attempt < _TRIES:
                     continue
-                log.error("the store cannot be used", extra={"why": str(getattr(error, "orig", None) or error)})
+                self._say(str(getattr(error, "orig", None) or error))
                 raise StoreUnavailable from error
+            self._say(None)
+            return result
         raise StoreUnavailable
+
+    def _say(self, why: str | None) -> None:
+        """Logs that the store is away, or back: once, not with every use."""
+        if self._is_away == (why is not None):
+            return
+        self._is_away = why is not None
+        if why is None:
+            log.warning("the store can be used again")
+        else:
+            log.error("the store cannot be used", extra={"why": why})
 
     def _open(self) -> None:
         """Makes the tables where there are none; tried anew with each use until it works."""

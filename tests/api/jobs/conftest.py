@@ -3,22 +3,22 @@ import os
 import shutil
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
 import pytest
-from fastapi.testclient import TestClient
 
-from api.app import create_app
-from api.settings import Settings
 from api.store import Store
-from planner.assembly import load_planner
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
 
 _INSTALLED = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
 
@@ -91,23 +91,30 @@ def store_url(request, tmp_path) -> str:
 @pytest.fixture(scope="session")
 def planner():
     """The real planner, warm."""
+    from planner.assembly import load_planner
+
     made = load_planner()
     made.warm_up()
     return made
 
 
 @pytest.fixture
-def serve(planner) -> Callable[..., Any]:
+def serve(request) -> Callable[..., Any]:
     """Serves with the real planner: `with serve(store_url=..., ready=...) as client`; not `ready`: the planner never gets loaded."""
+    from fastapi.testclient import TestClient
+
+    from api.app import create_app
+    from api.settings import Settings
 
     @contextmanager
-    def served(ready: bool = True, **chosen: Any) -> Iterator[TestClient]:
-        import threading
-
+    def served(ready: bool = True, **chosen: Any) -> "Iterator[TestClient]":
         gate = threading.Event()
+        planner = request.getfixturevalue("planner") if ready else None
 
         def load():
             gate.wait()
+            if planner is None:
+                raise OSError("the server ends before its planner is there")
             return planner
 
         settings = Settings(drain_s=0.5 if not ready else 20.0, **chosen)
