@@ -144,7 +144,7 @@ def new_store() -> Iterator[Callable[[str], Store]]:
         asyncio.run(store.close())
 
 
-def wait_for(true: Callable[[], Any], limit: float = 30.0) -> Any:
+def wait_for(true: Callable[[], Any], limit: float = 180.0) -> Any:
     """Waits until something is so, and returns it."""
     deadline = time.monotonic() + limit
     while not (found := true()):

@@ -73,13 +73,13 @@ def test_a_server_that_is_killed_loses_no_job_and_repeats_none_that_was_done(sto
                             assert seen.setdefault((job_id, k), plan_id) == plan_id, "it was planned again"
                 return len(seen) >= before + 3
 
-            until(look, 60)
+            until(look)
             late = served.call("/v1/jobs", seeds(two_robots, 2))["job_id"]
             jobs[late] = 2
             served.end(signal.SIGKILL)
     with server(store_url, BATCH_SIZE=32, JOBS_IN_FLIGHT=32) as served:
         for job_id, count in jobs.items():
-            until(lambda job_id=job_id: served.call(f"/v1/jobs/{job_id}")["status"] == "succeeded", 120)
+            until(lambda job_id=job_id: served.call(f"/v1/jobs/{job_id}")["status"] == "succeeded")
             ids = answers(served, job_id)
             assert (len(ids), len(set(ids)), None in ids) == (count, count, False)
             assert all(ids[k] == plan_id for (name, k), plan_id in seen.items() if name == job_id)
@@ -91,10 +91,10 @@ def test_another_server_takes_over_from_a_dead_one(postgres, two_robots, until) 
     url = postgres.new_database()
     with server(url, BATCH_SIZE=1) as first, server(url, BATCH_SIZE=1) as second:
         job_id = first.call("/v1/jobs", seeds(two_robots, 60))["job_id"]
-        until(lambda: sum(plan_id is not None for plan_id in answers(second, job_id)) >= 3, 60)
+        until(lambda: sum(plan_id is not None for plan_id in answers(second, job_id)) >= 3)
         seen = answers(second, job_id)
         first.end(signal.SIGKILL)
-        until(lambda: second.call(f"/v1/jobs/{job_id}")["status"] == "succeeded", 120)
+        until(lambda: second.call(f"/v1/jobs/{job_id}")["status"] == "succeeded")
         ids = answers(second, job_id)
         assert len(set(ids)) == 60
         assert all(was in (None, now) for was, now in zip(seen, ids, strict=True))
@@ -104,12 +104,12 @@ def test_a_server_told_to_stop_leaves_the_rest_to_the_next_start_at_once(tmp_pat
     url = f"sqlite:///{tmp_path / 'store.db'}"
     with server(url, BATCH_SIZE=1) as served:
         job_id = served.call("/v1/jobs", seeds(two_robots, 150))["job_id"]
-        until(lambda: served.call(f"/v1/jobs/{job_id}")["done"], 60)
+        until(lambda: served.call(f"/v1/jobs/{job_id}")["done"])
         listener = urllib.request.urlopen(f"{served.url}/v1/jobs/{job_id}/events", timeout=60)  # must not hold it up
         assert served.end(signal.SIGTERM) in (0, -signal.SIGTERM)
         told = listener.read().decode()
         assert '"running"' in told
         assert '"succeeded","done":150' not in told
     with server(url, BATCH_SIZE=32, JOBS_IN_FLIGHT=32, JOBS_LEASE_S=600) as served:
-        until(lambda: served.call(f"/v1/jobs/{job_id}")["status"] == "succeeded", 120)
+        until(lambda: served.call(f"/v1/jobs/{job_id}")["status"] == "succeeded")
         assert len(set(answers(served, job_id))) == 150

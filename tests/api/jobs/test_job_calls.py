@@ -142,7 +142,7 @@ def test_cancelling_keeps_what_is_answered_and_ends_the_rest(serve, store_url, r
         engine = client.app.state.desk.engine
         state = client.delete(f"/v1/jobs/{job_id}").json()
         assert 0 < state["done"] < 300
-        until(lambda: engine.depth == 0, 5)
+        until(lambda: engine.depth == 0)
         told = events(client, job_id)
         assert told[-1]["status"] == "cancelled"
         plans = client.get(f"/v1/jobs/{job_id}/result?partial=true").json()["plans"]
@@ -211,11 +211,18 @@ def test_an_engine_that_is_full_makes_jobs_wait_not_fail(serve, request_body, un
         assert ended(client, first, until).status == ended(client, second, until).status == "succeeded"
 
 
-def test_single_calls_go_before_jobs(serve, request_body, until) -> None:
-    with serve(batch_size=1, jobs_in_flight=16) as client:
-        job_id = posted(client, with_seeds(request_body, 200))
-        until(lambda: job(client, job_id).done)
-        plan = client.post("/v1/plans", json=request_body).json()
-        assert plan["timings_ms"]["queue"] < 1000
-        assert not job(client, job_id).finished_at
-        client.delete(f"/v1/jobs/{job_id}")
+def test_requests_of_jobs_go_behind_single_calls_unless_they_say_otherwise(serve, store_url, request_body, transact, new_store) -> None:
+    with serve(ready=False, store_url=store_url) as client:
+        posted(client, {"requests": [request_body, request_body | {"options": {"priority": 2}}, request_body | {"options": {"seed": 1}}]})
+    rows = transact(new_store(store_url), lambda c, _: c.execute(select(items.c.priority).order_by(items.c.number)).scalars().all())
+    assert rows == [6, 2, 6]
+
+
+def test_an_urgent_job_overtakes_one_that_was_there_before(serve, request_body, until) -> None:
+    with serve(batch_size=1, jobs_in_flight=4) as client:
+        patient = posted(client, with_seeds(request_body, 200))
+        until(lambda: job(client, patient).done)
+        urgent = posted(client, request_body | {"options": {"priority": 0}})
+        assert ended(client, urgent, until).status == "succeeded"
+        assert job(client, patient).status == "running"
+        client.delete(f"/v1/jobs/{patient}")
