@@ -139,4 +139,5 @@ def inserted(connection: Connection, table: Table, values: dict[str, Any]) -> bo
         from sqlalchemy.dialects.postgresql import insert as insert_new
     else:
         from sqlalchemy.dialects.sqlite import insert as insert_new
-    return connection.execute(insert_new(table).values(**values).on_conflict_do_nothing()).rowcount == 1
+    added = insert_new(table).values(**values).on_conflict_do_nothing().returning(*table.primary_key.columns)
+    return connection.execute(added).first() is not None
