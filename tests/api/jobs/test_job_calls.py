@@ -3,7 +3,10 @@
 import copy
 import json
 
+from sqlalchemy import select
+
 from api.answers import JobAnswer, JobResult, JobsAnswer, PlanAnswer, ProblemAnswer, UnplannedAnswer
+from api.store_schema import items
 
 
 def with_seeds(body: dict, count: int) -> dict:
