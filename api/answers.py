@@ -137,6 +137,39 @@ class PlanAnswer(BaseModel):
     warnings: list[str]
 
 
+class JobAccepted(BaseModel):
+    """A job that is on disk."""
+
+    model_config = _EXACT
+
+    job_id: str
+    status: Literal["queued"]
+
+
+class JobAnswer(BaseModel):
+    """How far a job is."""
+
+    model_config = _EXACT
+
+    job_id: str
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"] = Field(
+        description="succeeded: every request has an answer, also where no plan was found; failed: the server could not answer some"
+    )
+    done: int
+    total: int
+    created_at: str = Field(description="ISO 8601, UTC")
+    finished_at: str | None
+
+
+class JobsAnswer(BaseModel):
+    """A page of jobs, the latest first."""
+
+    model_config = _EXACT
+
+    jobs: list[JobAnswer]
+    next_cursor: str | None = Field(description="of the next page; null on the last")
+
+
 class ValidatedRobot(BaseModel):
     """Whether a robot is proven to have no plan."""
 
@@ -243,3 +276,20 @@ class ProblemAnswer(BaseModel):
     code: str
     request_id: str | None
     errors: list[FaultAnswer]
+
+
+class UnplannedAnswer(BaseModel):
+    """In place of a plan: why the server could not answer."""
+
+    model_config = _EXACT
+
+    status: Literal["failed"]
+    problem: ProblemAnswer
+
+
+class JobResult(BaseModel):
+    """The plans of a job, in the order of its requests."""
+
+    model_config = _EXACT
+
+    plans: list[PlanAnswer | UnplannedAnswer | None]

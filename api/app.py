@@ -17,6 +17,7 @@ from api.desk import Desk, planner_loader
 from api.documented import openapi_document
 from api.frame import PROBES, RequestFrame
 from api.gate import Gate
+from api.job_routes import router as job_router
 from api.map_routes import router as map_router
 from api.metrics import Metrics
 from api.pages import router as pages_router
@@ -68,7 +69,7 @@ def create_app(
         "torch": version("torch"),
     }
     app.openapi = lambda: _described(app)
-    for router in (plan_router, map_router, server_router, pages_router):
+    for router in (plan_router, job_router, map_router, server_router, pages_router):
         app.include_router(router)
     for kind, handler in ((Problem, _on_problem), (InvalidInput, _on_invalid), (UnknownMap, _on_unknown_map), (HTTPException, _on_http)):
         app.add_exception_handler(kind, handler)
@@ -87,7 +88,7 @@ def _lifespan(settings: Settings, load: Callable[[], Planner], on_ready: Callabl
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.desk = Desk(settings, load, app.state.metrics)
         app.state.metrics.watch(lambda: app.state.desk.engine.depth, lambda: app.state.traffic.inflight)
-        app.state.desk.engine.start(on_ready)
+        app.state.desk.open(on_ready)
         yield
         await app.state.desk.close()
 

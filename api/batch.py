@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from api.desk import plan_body
 from api.engine import Answer
 from api.intake import Intake, Order
 from api.judge import judge, read_plan
 from api.maps_store import MapsStore
+from api.plan_answer import plan_body
 from api.plan_wire import to_json
 from api.problems import Problem, of_invalid_input
 from api.settings import Settings

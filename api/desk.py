@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from api.cores import planner_threads
 from api.engine import Engine, EngineConfig
 from api.intake import Intake
+from api.job_runner import JobRunner, RunnerConfig
 from api.maps_store import MapsStore
-from api.plan_wire import plan_document, to_json
+from api.retention import RetentionConfig
+from api.store import Store
 from planner.assembly import load_planner
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ def _engine_config(settings: Settings) -> EngineConfig:
     return EngineConfig(settings.queue_size, settings.batch_size, settings.batch_robots, settings.drain_s, 1e-3 * settings.ageing_ms)
 
 
+def _runner_config(settings: Settings) -> RunnerConfig:
+    """Jobs take at most half of the engine's queue, whatever is set: the rest is for those who wait for their answer."""
+    in_flight = min(settings.jobs_in_flight, max(1, settings.queue_size // 2))
+    return RunnerConfig(in_flight, settings.jobs_lease_s, settings.max_job_attempts)
+
+
 class Desk:
     """The parts of a server, wired together; nothing runs before `open`."""
 
@@ -45,11 +52,21 @@ class Desk:
         self.maps = MapsStore(settings)
         self.intake = Intake(settings, self.maps)
         self.engine = Engine(partial(self._loaded, load), _engine_config(settings), metrics.batch)
+        self.store = Store(settings.store_url)
+        self.jobs = JobRunner(self, _runner_config(settings), RetentionConfig(3600.0 * settings.keep_hours, settings.max_kept_plans))
         self._side = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
+    def open(self, on_ready: Callable[[], None] | None = None) -> None:
+        """Starts loading the planner, and works on jobs once it is warm; `on_ready` is called in the engine's thread then."""
+        self.engine.start(on_ready)
+        self.jobs.start()
+
     async def close(self) -> None:
-        """Answers what was accepted, then stops."""
+        """Answers what was accepted, then stops; requests of jobs that are not answered by then are left to the next start."""
+        self.jobs.stop()
         await self.engine.close()
+        await self.jobs.close()
+        await self.store.close()
         self._side.shutdown(wait=False, cancel_futures=True)
 
     def _loaded(self, load: Callable[[], Planner]) -> Planner:
@@ -73,7 +90,11 @@ class Desk:
         return await self.aside(lambda: self.intake.order(body, received))
 
     async def plan(self, order: Order) -> Answer:
-        """Waits for the plan of an order."""
+        """Waits for the plan of an order, and counts it.
+
+        Raises:
+            Problem: see `Engine.submit`.
+        """
         answer = await self.engine.submit(order.scenario, order.options, order.priority)
         self.metrics.planned(answer.plan, answer.queued, order.options.sources)
         return answer
@@ -82,22 +103,3 @@ class Desk:
 def planner_loader(settings: Settings) -> Callable[[], Planner]:
     """What makes the planner that the settings ask for."""
     return partial(load_planner, planner_threads(settings.planner_threads), settings.weights)
-
-
-def plan_body(order: Order, answer: Answer, received: float) -> bytes:
-    """The answer to an order as JSON; see `plan_answer`."""
-    return to_json(plan_answer(order, answer, received))
-
-
-def plan_answer(order: Order, answer: Answer, received: float) -> dict[str, Any]:
-    """The answer to an order.
-
-    Args:
-        order: the request.
-        answer: its plan.
-        received: when the request came, s on the clock of time.monotonic().
-    """
-    document = plan_document(answer.plan, order.config)
-    document["timings_ms"]["queue"] = round(1e3 * answer.queued, 4)
-    document["timings_ms"]["total"] = round(1e3 * (time.monotonic() - received), 4)
-    return document

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _SCHEMA = "#/components/schemas/"
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "maxLength": 255},
+    "description": "1 to 255 visible ASCII characters; the same call with the same key is answered again, not done again",
+}
 
 
 class CheckRequest(BaseModel):
@@ -29,11 +36,18 @@ class CheckRequest(BaseModel):
     plan: JudgedPlan
 
 
-_REQUESTS: tuple[type[BaseModel], ...] = (PlanRequest, CheckRequest, InlineMap)
+class JobRequest(BaseModel):
+    """Requests to be planned in the background; a single request may also stand alone, as for a single call."""
+
+    requests: list[PlanRequest]
+
+
+_REQUESTS: tuple[type[BaseModel], ...] = (PlanRequest, CheckRequest, InlineMap, JobRequest)
 _ERRORS = {
     400: "malformed JSON",
-    404: "no such map",
-    409: "the map is built in",
+    404: "there is none of this id",
+    409: "it cannot be done as things are: the map is built in, the job has not ended, the call with this key still runs",
+    410: "the job was cancelled",
     413: "the body is too large",
     401: "no key, or one that is not valid",
     406: "the form that is asked for is not installed",
@@ -42,27 +56,31 @@ _ERRORS = {
     422: "the body does not fit the schema, is over a cap, or names an unknown map",
     429: "too many requests of one caller; see Retry-After",
     500: "the server failed",
-    503: "the queue is full, or the server is not ready or stopping; see Retry-After",
+    503: "the queue is full, the planner is not ready or stopping, or the store is away; see Retry-After",
 }
 
 
-def _problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def described_problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Answers that are errors."""
     content = {MEDIA_TYPE: {"schema": {"$ref": f"{_SCHEMA}ProblemAnswer"}, "example": examples.PROBLEM}}
     return {status: {"description": _ERRORS[status], "content": content} for status in statuses}
 
 
-def _answer(model: type[BaseModel], example: Any, description: str = "the answer", status: int = 200) -> dict[int | str, dict[str, Any]]:
+def described_answer(
+    model: type[BaseModel], example: Any, description: str = "the answer", status: int = 200
+) -> dict[int | str, dict[str, Any]]:
+    """An answer and an example of it."""
     return {status: {"description": description, "model": model, "content": {"application/json": {"example": example}}}}
 
 
-def _body(schema: str, example: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
-    """A body as JSON, and in the further forms of `more`."""
+def described_body(schema: str, example: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The body of a request, in other media types too."""
     content = {"application/json": {"schema": {"$ref": f"{_SCHEMA}{schema}"}, "example": example}} | (more or {})
     return {"requestBody": {"required": True, "content": content}}
 
 
-_GATE = (401, 429, 503)
-_BODY_ERRORS = (400, 408, 413, 415, 422, 500, *_GATE)
+GATE = (401, 429, 503)  # what the gate and the queue may answer to any call
+BODY_ERRORS = (400, 408, 413, 415, 422, 500, *GATE)
 _UPLOAD = {
     "multipart/form-data": {
         "schema": {
@@ -81,30 +99,31 @@ _UPLOAD = {
 _PICTURE = {200: {"description": "a picture", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}
 
 PLAN: dict[str, Any] = {
-    "responses": _answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not") | _problems(406, *_BODY_ERRORS),
-    "openapi_extra": _body("PlanRequest", examples.PLAN_REQUEST),
+    "responses": described_answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not")
+    | described_problems(406, 409, *BODY_ERRORS),
+    "openapi_extra": described_body("PlanRequest", examples.PLAN_REQUEST) | {"parameters": [IDEMPOTENCY_KEY]},
 }
 VALIDATE: dict[str, Any] = {
-    "responses": _answer(answers.ValidationAnswer, examples.VALIDATION_ANSWER) | _problems(*_BODY_ERRORS),
-    "openapi_extra": _body("PlanRequest", examples.PLAN_REQUEST),
+    "responses": described_answer(answers.ValidationAnswer, examples.VALIDATION_ANSWER) | described_problems(*BODY_ERRORS),
+    "openapi_extra": described_body("PlanRequest", examples.PLAN_REQUEST),
 }
 CHECK: dict[str, Any] = {
-    "responses": _answer(answers.CheckAnswer, examples.CHECK_ANSWER) | _problems(*_BODY_ERRORS),
-    "openapi_extra": _body("CheckRequest", examples.CHECK_REQUEST),
+    "responses": described_answer(answers.CheckAnswer, examples.CHECK_ANSWER) | described_problems(*BODY_ERRORS),
+    "openapi_extra": described_body("CheckRequest", examples.CHECK_REQUEST),
 }
-MAPS: dict[str, Any] = {"responses": _answer(answers.MapsAnswer, examples.MAPS_ANSWER) | _problems(*_GATE)}
-MAP: dict[str, Any] = {"responses": _answer(InlineMap, examples.INLINE_MAP) | _problems(404, *_GATE)}
+MAPS: dict[str, Any] = {"responses": described_answer(answers.MapsAnswer, examples.MAPS_ANSWER) | described_problems(*GATE)}
+MAP: dict[str, Any] = {"responses": described_answer(InlineMap, examples.INLINE_MAP) | described_problems(404, *GATE)}
 PUT_MAP: dict[str, Any] = {
-    "responses": _answer(answers.MapSummary, examples.MAP_SUMMARY, "registered anew")
-    | _answer(answers.MapSummary, examples.MAP_SUMMARY, "registered", 201)
-    | _problems(409, *_BODY_ERRORS),
-    "openapi_extra": _body("InlineMap", examples.INLINE_MAP, _UPLOAD),
+    "responses": described_answer(answers.MapSummary, examples.MAP_SUMMARY, "registered anew")
+    | described_answer(answers.MapSummary, examples.MAP_SUMMARY, "registered", 201)
+    | described_problems(409, *BODY_ERRORS),
+    "openapi_extra": described_body("InlineMap", examples.INLINE_MAP, _UPLOAD),
 }
-DELETE_MAP: dict[str, Any] = {"status_code": 204, "response_class": Response, "responses": _problems(404, 409, 422, *_GATE)}
-PREVIEW: dict[str, Any] = {"response_class": Response, "responses": _PICTURE | _problems(404, *_GATE)}
-HEALTH: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER)}
-READY: dict[str, Any] = {"responses": _answer(answers.HealthAnswer, examples.HEALTH_ANSWER) | _problems(503)}
-CAPABILITIES: dict[str, Any] = {"responses": _answer(CapabilitiesAnswer, examples.CAPABILITIES_ANSWER) | _problems(*_GATE)}
+DELETE_MAP: dict[str, Any] = {"status_code": 204, "response_class": Response, "responses": described_problems(404, 409, 422, *GATE)}
+PREVIEW: dict[str, Any] = {"response_class": Response, "responses": _PICTURE | described_problems(404, *GATE)}
+HEALTH: dict[str, Any] = {"responses": described_answer(answers.HealthAnswer, examples.HEALTH_ANSWER)}
+READY: dict[str, Any] = {"responses": described_answer(answers.HealthAnswer, examples.HEALTH_ANSWER) | described_problems(503)}
+CAPABILITIES: dict[str, Any] = {"responses": described_answer(CapabilitiesAnswer, examples.CAPABILITIES_ANSWER) | described_problems(*GATE)}
 METRICS: dict[str, Any] = {
     "response_class": Response,
     "responses": {
@@ -114,7 +133,7 @@ METRICS: dict[str, Any] = {
         }
     },
 }
-VERSION: dict[str, Any] = {"responses": _answer(answers.VersionAnswer, examples.VERSION_ANSWER)}
+VERSION: dict[str, Any] = {"responses": described_answer(answers.VersionAnswer, examples.VERSION_ANSWER)}
 
 
 def openapi_document(app: FastAPI) -> dict[str, Any]:

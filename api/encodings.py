@@ -11,7 +11,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import msgpack
-import numpy as np
 import orjson
 
 from api.body import media_type, read_body, refuse_encoded, require_json
@@ -61,21 +60,17 @@ def _weight(parameters: str) -> float:
     return float(said) if said.replace(".", "", 1).isdecimal() and len(said) < 8 else 0.0
 
 
-def encode_plan(document: dict[str, Any], encoding: Encoding) -> bytes:
-    """A plan's wire form in bytes.
+def encode_plan(body: bytes, encoding: Encoding) -> bytes:
+    """A plan in another form.
 
     Args:
-        document: see `api.plan_wire.plan_document`.
+        body: the plan as JSON.
         encoding: the form.
     """
-    if encoding is Encoding.MSGPACK:
-        return msgpack.Packer(default=_plain).pack(document)
-    return _arrow(document) if encoding is Encoding.ARROW else to_json(document)
-
-
-def _plain(value: Any) -> Any:
-    """Arrays as lists."""
-    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+    if encoding is Encoding.JSON:
+        return body
+    document = orjson.loads(body)
+    return msgpack.Packer().pack(document) if encoding is Encoding.MSGPACK else _arrow(document)
 
 
 def _arrow(document: dict[str, Any]) -> bytes:
@@ -98,8 +93,6 @@ def _arrow(document: dict[str, Any]) -> bytes:
 def _row(robot: dict[str, Any]) -> dict[str, Any]:
     curve = robot["curve"] or {"degree": None, "knots_s": None, "control_points": None}
     row = {key: robot[key] for key in ("id", "status", "source", "samples")} | curve
-    points = curve["control_points"]
-    row["control_points"] = None if points is None else _plain(points)
     row["reason"] = None if robot["reason"] is None else orjson.dumps(robot["reason"]).decode()
     return row
 

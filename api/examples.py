@@ -137,3 +137,21 @@ PROBLEM: dict[str, Any] = {
     "request_id": "4c1d5f0a9a7c4e0f8f9d3d3f3b0e6a55",
     "errors": [{"pointer": "/robots/0/radius", "code": "OUT_OF_RANGE", "message": "must be at least 1e-06", "value": 0, "limit": 1e-6}],
 }
+
+JOB_REQUEST: dict[str, Any] = {"requests": [PLAN_REQUEST, PLAN_REQUEST | {"options": {"seed": 1}}]}
+JOB_ACCEPTED: dict[str, Any] = {"job_id": "5b0c3a52c1e94f0f8a4c1d2e3f405162", "status": "queued"}
+JOB_ANSWER: dict[str, Any] = {
+    "job_id": JOB_ACCEPTED["job_id"],
+    "status": "running",
+    "done": 1,
+    "total": 2,
+    "created_at": "2026-05-04T08:15:00.000Z",
+    "finished_at": None,
+}
+JOB_CANCELLED: dict[str, Any] = JOB_ANSWER | {"status": "cancelled", "finished_at": "2026-05-04T08:15:02.250Z"}
+JOBS_ANSWER: dict[str, Any] = {"jobs": [JOB_ANSWER], "next_cursor": None}
+JOB_RESULT: dict[str, Any] = {"plans": [PLAN_ANSWER, {"status": "failed", "problem": PROBLEM}]}
+JOB_EVENTS = (
+    'event: status\ndata: {"job_id":"5b0c3a52c1e94f0f8a4c1d2e3f405162","status":"running","done":0,"total":2}\nid: 2\n\n'
+    'event: plan\ndata: {"index":0,"plan_id":"0f2d7c7f3c8f4f2a9b1d5e6f7a8b9c0d","status":"succeeded","done":1,"total":2}\nid: 3\n\n'
+)

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import APIRouter, Request, Response
 
-from api.desk import Desk, plan_answer
+from api.desk import Desk
 from api.documented import CHECK, PLAN, VALIDATE
+from api.documented_jobs import READ_PLAN
 from api.encodings import Encoding, encode_plan, read_document, wanted_encoding
+from api.idempotency import REPLAYED, replay_of
+from api.once import MadePlan, planned
+from api.plan_answer import answer_document
 from api.plan_wire import to_json
+from api.problems import Problem
 from api.verdicts import validation_document, verdict_body
 
 if TYPE_CHECKING:
@@ -33,9 +38,18 @@ async def create_plan(request: Request) -> Response:
     """
     encoding = wanted_encoding(request.headers.get("accept", ""))
     desk, received, body = await _received(request)
-    order = await desk.order(body, received)
-    answer = await _unless_gone(request, desk.plan(order))
-    return await _encoded(request, encoding, plan_answer(order, answer, received)) if answer else Response(status_code=499)
+    plan = await planned(desk, replay_of(request, body), partial(_made, request, desk, body, received))
+    return Response(status_code=499) if plan is None else await _encoded(desk, encoding, plan)
+
+
+@router.get("/v1/plans/{plan_id}", **READ_PLAN)
+async def read_plan(request: Request, plan_id: str) -> Response:
+    """A plan that was made before, for a single call or for a job."""
+    desk: Desk = request.app.state.desk
+    body = await desk.store.plan(plan_id)
+    if body is None:
+        raise Problem(404, "UNKNOWN_PLAN", f"no plan has the id {plan_id[:80]!r}, or it has expired")
+    return Response(body, media_type=JSON)
 
 
 @router.post("/v1/plans:validate", **VALIDATE)
@@ -59,15 +73,25 @@ async def _received(request: Request) -> tuple[Desk, float, bytes]:
     return desk, request.state.received, await read_document(request, desk.settings.max_body_bytes)
 
 
-async def _encoded(request: Request, encoding: Encoding, document: dict[str, Any]) -> Response:
-    """A plan in the form that was asked for; its outcome is noted for the log and the counts."""
-    state, desk = request.state, request.app.state.desk
+async def _made(request: Request, desk: Desk, body: bytes, received: float) -> MadePlan | None:
+    """The plan of a request, its outcome noted for the log and the counts; None where its caller has gone."""
+    order = await desk.order(body, received)
+    answer = await _unless_gone(request, desk.plan(order))
+    if answer is None:
+        return None
+    document, state = answer_document(order, answer, received), request.state
     state.outcome, state.plan_id, state.queue_ms = document["status"], document["plan_id"], document["timings_ms"]["queue"]
     began = time.perf_counter()
-    encode = partial(encode_plan, document, encoding)
-    body = encode() if encoding is Encoding.JSON else await desk.aside(encode)
+    made = MadePlan(document["plan_id"], to_json(document))
     desk.metrics.stage("serialize", time.perf_counter() - began)
-    return Response(body, media_type=encoding.value, headers={"Vary": "Accept"})
+    return made
+
+
+async def _encoded(desk: Desk, encoding: Encoding, plan: MadePlan) -> Response:
+    """A plan in the form that was asked for."""
+    body = plan.body if encoding is Encoding.JSON else await desk.aside(partial(encode_plan, plan.body, encoding))
+    headers = {"Vary": "Accept"} | ({REPLAYED: "true"} if plan.replayed else {})
+    return Response(body, media_type=encoding.value, headers=headers)
 
 
 async def _unless_gone(request: Request, work: Coroutine[Any, Any, Any]) -> Any:

@@ -94,6 +94,9 @@ class Server(uvicorn.Server):
 
     async def _end(self) -> None:
         log.info("stopping", extra={"inflight": self._app.state.traffic.inflight})
+        desk = getattr(self._app.state, "desk", None)
+        if desk is not None:
+            desk.jobs.stop()  # no further request of a job is begun, and whoever listens to one is let go
         self.complete = await self._app.state.traffic.stop(self._settings.drain_delay_s, self._settings.drain_s)
         self.should_exit = True
 

@@ -53,6 +53,18 @@ class Settings(BaseSettings):
     default_deadline_ms: PositiveFloat = 10_000.0
     drain_s: PositiveFloat = 20.0  # s, how long a stopping server goes on answering what it has accepted
 
+    store_url: str = "sqlite:///flowfleet.db"  # or postgresql+psycopg://USER@HOST/NAME; "sqlite://": in memory, gone with the server
+    keep_plans: bool = True  # the plans of single calls are stored too, to be read and gone on from by id
+    max_kept_plans: PositiveInt = 100_000  # of single calls; the oldest go first
+    keep_hours: PositiveFloat = 24.0  # ended jobs with their plans, other plans, and answers to idempotency keys
+    jobs_in_flight: PositiveInt = 32  # requests of jobs that are with the planner at once; half of queue_size at most
+    jobs_priority: int = Field(default=6, ge=0, le=9)  # of requests of jobs that name none
+    jobs_lease_s: PositiveFloat = 15.0  # after which another server on the same store takes over what a dead one had
+    max_job_attempts: PositiveInt = 10  # ends of the server during which a request may have been planned, before it is given up
+    max_job_requests: PositiveInt = 1_000  # of one job
+    max_job_bytes: PositiveInt = 32 * 1024 * 1024  # body of POST /v1/jobs
+    max_jobs: PositiveInt = 1_000  # waiting or running; more are answered 503
+
     max_body_bytes: PositiveInt = 8 * 1024 * 1024
     max_robots: PositiveInt = 256
     max_obstacles: PositiveInt = 5_000

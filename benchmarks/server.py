@@ -60,13 +60,13 @@ def running_server(url: str | None = None, settings: dict[str, str] | None = Non
         environment = os.environ | (settings or {})
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     try:
-        yield Server(_greeted(process), process, time.perf_counter() - started)
+        yield Server(greeted(process), process, time.perf_counter() - started)
     finally:
         process.terminate()
         process.wait(60)
 
 
-def _greeted(process: subprocess.Popen) -> str:
+def greeted(process: subprocess.Popen) -> str:
     """The address in the server's greeting."""
     for line in process.stdout or ():
         found = re.search(r"https?://[^\s/]+", line)

@@ -20,6 +20,14 @@ TWO_ROBOTS: dict[str, Any] = {
 }
 
 
+@pytest.fixture(scope="session", autouse=True)
+def store_in_memory():
+    """Servers of the tests, those in processes of their own too, leave nothing in the working folder unless a test says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FLOWFLEET_STORE_URL", "sqlite://")
+        yield
+
+
 @pytest.fixture(scope="session")
 def two_robots() -> dict[str, Any]:
     """Two robots that pass each other beside a pillar; not to be changed."""

@@ -6,7 +6,19 @@ import re
 import pytest
 
 from api import examples
-from api.answers import CheckAnswer, HealthAnswer, MapsAnswer, PlanAnswer, ProblemAnswer, ValidationAnswer, VersionAnswer
+from api.answers import (
+    CheckAnswer,
+    HealthAnswer,
+    JobAccepted,
+    JobAnswer,
+    JobResult,
+    JobsAnswer,
+    MapsAnswer,
+    PlanAnswer,
+    ProblemAnswer,
+    ValidationAnswer,
+    VersionAnswer,
+)
 from api.capabilities import CapabilitiesAnswer
 from api.map_wire import InlineMap
 
@@ -14,6 +26,13 @@ CALLS = {
     ("post", "/v1/plans"),
     ("post", "/v1/plans:validate"),
     ("post", "/v1/plans:check"),
+    ("get", "/v1/plans/{plan_id}"),
+    ("post", "/v1/jobs"),
+    ("get", "/v1/jobs"),
+    ("get", "/v1/jobs/{job_id}"),
+    ("delete", "/v1/jobs/{job_id}"),
+    ("get", "/v1/jobs/{job_id}/result"),
+    ("get", "/v1/jobs/{job_id}/events"),
     ("get", "/v1/maps"),
     ("get", "/v1/maps/{map_id}"),
     ("put", "/v1/maps/{map_id}"),
@@ -68,6 +87,11 @@ def test_every_body_has_a_schema_and_an_example(description, verb, path) -> None
         (VersionAnswer, examples.VERSION_ANSWER),
         (CapabilitiesAnswer, examples.CAPABILITIES_ANSWER),
         (ProblemAnswer, examples.PROBLEM),
+        (JobAccepted, examples.JOB_ACCEPTED),
+        (JobAnswer, examples.JOB_ANSWER),
+        (JobAnswer, examples.JOB_CANCELLED),
+        (JobsAnswer, examples.JOBS_ANSWER),
+        (JobResult, examples.JOB_RESULT),
     ],
 )
 def test_example_answers_fit_their_schemas(model, example) -> None:
@@ -82,6 +106,8 @@ def test_example_requests_are_answered_as_described(client) -> None:
     HealthAnswer.model_validate(client.get("/healthz").json())
     HealthAnswer.model_validate(client.get("/livez").json())
     VersionAnswer.model_validate(client.get("/version").json())
+    accepted = JobAccepted.model_validate(client.post("/v1/jobs", json=examples.JOB_REQUEST).json())
+    assert JobAnswer.model_validate(client.get(f"/v1/jobs/{accepted.job_id}").json()).total == 2
     MapsAnswer.model_validate(client.get("/v1/maps").json())
 
 
