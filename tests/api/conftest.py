@@ -47,7 +47,7 @@ def client():
     from api.settings import Settings
 
     with TestClient(create_app(Settings()), raise_server_exceptions=False) as served:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 400
         while served.get("/readyz").status_code != 200:
             state = served.get("/healthz").json()["status"]
             assert state in ("starting", "ready"), f"the planner is {state}; its log has more"
