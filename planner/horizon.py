@@ -31,11 +31,12 @@ def shortest_horizon(tasks: list[Task], solve: Solve) -> None:
     """Gives each task the shortest horizon that was certified, and what was found for it.
 
     Horizons grow by a factor until one is certified; the factor is then halved, in logarithm, towards the longest that
-    failed. A task for which none is certified keeps no horizon and what is known of its last try.
+    failed. A task for which none is certified keeps no horizon and what is known of its last try. Where the scenario
+    allows no horizon below one that is longer than what its robots need, that one is tried first.
     """
-    low = {id(task): lower_bound(task) for task in tasks}
-    climbing = list(tasks)
+    low = {id(task): max(lower_bound(task), task.scenario.least_horizon) for task in tasks}
     high: dict[int, float] = {}
+    climbing = _floored(tasks, low, high, solve)
     for _ in range(TRIES):
         if not climbing:
             break
@@ -46,6 +47,16 @@ def shortest_horizon(tasks: list[Task], solve: Solve) -> None:
             (high if task.found else low)[id(task)] = task.horizon
         climbing = [task for task in climbing if not task.found and not task.late]
     _halve([task for task in tasks if task.found], low, high, solve)
+
+
+def _floored(tasks: list[Task], low: dict[int, float], high: dict[int, float], solve: Solve) -> list[Task]:
+    """Tries the least horizons allowed; the tasks for which none is certified yet."""
+    floored = [task for task in tasks if 0.0 < task.scenario.least_horizon == low[id(task)]]
+    for task in floored:
+        _try(task, low[id(task)])
+    solve(floored)
+    high.update((id(task), task.horizon) for task in floored if task.found)
+    return [task for task in tasks if not task.found and not task.late]
 
 
 def _try(task: Task, horizon: float) -> None:
