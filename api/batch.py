@@ -14,10 +14,10 @@ from api.engine import Answer
 from api.intake import Intake, Order
 from api.judge import judge, read_plan
 from api.maps_store import MapsStore
+from api.onward import plan_orders
 from api.plan_wire import to_json
 from api.problems import Problem, of_invalid_input
 from api.settings import Settings
-from api.together import plan_together
 from maps.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class BatchPlanner:
         began = time.monotonic()
         orders = [self._order(line, began) for line in lines]
         good = [order for order in orders if isinstance(order, Order)]
-        plans = iter(plan_together(self._planner, [o.scenario for o in good], [o.options for o in good]))
+        plans = iter(plan_orders(self._planner, good))
         return [_refused(order) if isinstance(order, Problem) else _answered(order, next(plans), began) for order in orders]
 
     def _order(self, line: bytes, received: float) -> Order | Problem:
@@ -76,6 +76,8 @@ def _refused(problem: Problem) -> Line:
 
 
 def _answered(order: Order, plan: Plan | Exception, began: float) -> Line:
+    if isinstance(plan, Problem):
+        return _refused(plan)
     if isinstance(plan, Exception):
         return _refused(Problem(500, "INTERNAL_ERROR", "the planner failed"))
     return Line(plan_body(order, Answer(plan, 0.0), began), plan.status.value == "succeeded")

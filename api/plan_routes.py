@@ -35,7 +35,7 @@ async def create_plan(request: Request) -> Response:
     desk, received, body = await _received(request)
     order = await desk.order(body, received)
     answer = await _unless_gone(request, desk.plan(order))
-    return Response(plan_body(order, answer, received), media_type=JSON) if answer else Response(status_code=499)
+    return Response(plan_body(order, answer, received, desk.recent.keep), media_type=JSON) if answer else Response(status_code=499)
 
 
 @router.post("/v1/plans:validate", **VALIDATE)
@@ -61,7 +61,7 @@ async def _received(request: Request) -> tuple[Desk, float, bytes]:
 
 
 def _validation(order: Order) -> dict[str, Any]:
-    reasons = order.scenario.check()
+    reasons = (order.continuation or order.scenario).check()
     robots = [{"id": name, "reason": reason_document(reason)} for name, reason in zip(order.scenario.fleet.ids, reasons, strict=True)]
     return {"valid": not any(reasons), "robots": robots, "warnings": list(order.config.warnings)}
 
