@@ -12,7 +12,7 @@ from api.judge import read_plan
 from api.problems import Problem, of_invalid_input, under
 from api.wire import Start
 from maps.curve import DEGREE
-from maps.errors import InvalidInput, InvalidScenario
+from maps.errors import InvalidInput, InvalidScenario, LimitExceeded
 from planner.continuation import Continuation
 from planner.curve_joining import CLAMP, state_at_start
 from safety_filter.timed_curve import TimedCurve
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from api.settings import Settings
     from api.wire import PlanRequest
     from maps.scenario import Scenario
+
+SHORTEST_WIDTH = 1e-6  # s between two knots that are not one
 
 
 class PlanLookup(Protocol):
@@ -116,7 +118,7 @@ def _read(document: dict[str, Any], settings: Settings) -> dict[str, TimedCurve]
                     f"two robots have the id {robot.id!r}", pointer=f"/robots/{k}/id", code="DUPLICATE_ID", value=robot.id
                 )
             if robot.curve is not None:
-                curves[robot.id] = _curve(robot.curve, f"/robots/{k}/curve")
+                curves[robot.id] = _curve(robot.curve, f"/robots/{k}/curve", settings.max_horizon_s)
         if not curves:
             raise InvalidScenario("the previous plan has no curves to go on from", pointer="/robots", code="NO_CURVES")
     except InvalidInput as error:
@@ -124,7 +126,7 @@ def _read(document: dict[str, Any], settings: Settings) -> dict[str, TimedCurve]
     return curves
 
 
-def _curve(wire: JudgedCurve, where: str) -> TimedCurve:
+def _curve(wire: JudgedCurve, where: str, longest: float) -> TimedCurve:
     """A curve such as this server sends: quintic, clamped, from time 0, without jumps, at rest at its end."""
     if wire.degree != DEGREE:
         raise InvalidScenario(
@@ -137,6 +139,14 @@ def _curve(wire: JudgedCurve, where: str) -> TimedCurve:
     first, last = curve.knots[:CLAMP], curve.knots[-CLAMP:]
     if not ((first == 0.0).all() and (last == last[0]).all()):
         raise InvalidScenario(f"the first {CLAMP} knots must be 0 and the last {CLAMP} equal", pointer=f"{where}/knots_s", code="BAD_CURVE")
+    if last[0] > longest:
+        message = f"a curve may last {longest:g} s at most"
+        raise LimitExceeded(message, pointer=f"{where}/knots_s", value=float(last[0]), limit=longest)
+    shortest = float(np.diff(curve.breaks).min())
+    if shortest < SHORTEST_WIDTH:
+        raise InvalidScenario(
+            "knots lie too near each other", pointer=f"{where}/knots_s", code="BAD_CURVE", value=shortest, limit=SHORTEST_WIDTH
+        )
     jump = curve.jump()
     if jump is not None:
         raise InvalidScenario("the curve jumps", pointer=f"{where}/control_points", code="DISCONTINUOUS", value=jump[1], limit=jump[2])

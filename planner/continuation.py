@@ -56,9 +56,9 @@ class Continuation:
             InvalidScenario: with a pointer into the request.
         """
         horizon = self.scenario.horizon
-        if not self.commit >= 0.0 or (horizon is not None and self.commit >= horizon):
+        if not self.commit >= 0.0 or (horizon is not None and self.commit > horizon - SHORTEST_PIECE):
             raise InvalidScenario(
-                "the commit time must be at least 0 and below the horizon",
+                "the commit time must be at least 0 and lie before the horizon",
                 pointer="/commit_s",
                 code="OUT_OF_RANGE",
                 value=self.commit,
@@ -243,7 +243,8 @@ class Continuation:
         timings = replace(plan.timings, verify=plan.timings.verify + took, total=plan.timings.total + took)
         if not good:
             unsafe = reasons_of(whole[0].certificate.violations, self.scenario, OF_THE_JOINED_PLAN, "the joined curve")
-            return self._failed(unsafe, replace(plan, timings=timings))
+            lost = Reason(ReasonCode.NO_PLAN_FOUND, "the joined curves could not be certified")
+            return self._failed(unsafe or dict.fromkeys(self.replanned, lost), replace(plan, timings=timings))
         best, *others = good
         return replace(
             plan,
