@@ -118,6 +118,12 @@ def test_who_keeps_out_of_a_track_keeps_out_of_the_robot(curves, begin, radius) 
         assert (off <= obstacle.radius - radius + 1e-12).all()
         assert isinstance(obstacle, MovingObstacle)
         assert float(obstacle.time[0]) == 0.0
-    if radius == 0.3:
-        assert max(o.radius for o in obstacles) <= 1.002 * radius  # these curves bend far more than a robot's
-        assert max(len(o.time) for o in obstacles) < 2000
+
+
+def test_the_track_of_a_smooth_curve_is_close_with_few_points() -> None:
+    control = np.repeat([[0.0, 0.0], [8.0, 1.0]], 3, axis=0)  # a minimum-jerk motion
+    (obstacle,) = moving_obstacles([Track("f", 0.3, uniform_curve(control, 0.0, 12.0))], 2.0, 0.3)
+    assert 0.3 < obstacle.radius <= 0.3 * 1.0005
+    assert len(obstacle.time) < 400
+    assert float(obstacle.time[-1]) == 10.0
+    assert obstacle.position[-1].tolist() == [8.0, 1.0]
