@@ -15,6 +15,7 @@ from api.answers import CheckAnswer, PlanAnswer, ProblemAnswer
 from api.batch import BatchPlanner
 from api.picture import read_back
 from api.recent_plans import RecentPlans
+from planner.pipeline import Planner
 from planner.plan import PlanStatus
 from planner.staging import Motion
 
@@ -66,15 +67,14 @@ def test_up_to_commit_s_the_curves_are_the_old_ones(client, first, onward) -> No
 
 
 def test_a_plan_brought_along_in_a_batch_leads_to_the_same_plan(client, first, onward) -> None:
+    onward["options"] = {"sources": ["straight"]}  # needs no weights
     by_id = post(client, onward)
     brought = {key: value for key, value in onward.items() if key != "previous_plan_id"} | {"previous_plan": first}
     assert post(client, brought)["robots"] == by_id["robots"]
     broken = copy.deepcopy(brought)
     broken["map"]["obstacles"][0] = {"type": "circle", "x": 1.2, "y": 2.5, "radius": 0.1}
-    from planner.assembly import load_planner
-
     lines = [orjson.dumps(body) for body in (brought, onward, broken, brought)]
-    out = [orjson.loads(line.text) for line in BatchPlanner(load_planner()).plan(lines, 4)]
+    out = [orjson.loads(line.text) for line in BatchPlanner(Planner()).plan(lines, 4)]
     assert [plan["status"] for plan in out] == ["succeeded", "failed", "failed", "succeeded"]
     assert out[0]["robots"] == by_id["robots"] == out[3]["robots"]
     assert out[1]["problem"]["errors"][0]["code"] == "UNKNOWN_PLAN"
