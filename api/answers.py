@@ -52,7 +52,7 @@ class RobotAnswer(BaseModel):
 
     id: str
     status: Literal["planned", "failed"]
-    source: Literal["flow", "search", "straight"] | None = Field(description="the proposal that the curve grew from")
+    source: Literal["flow", "search", "straight"] | None = Field(description="the proposal it grew from; null for a frozen robot")
     reason: ReasonAnswer | None
     curve: CurveAnswer | None
     samples: SamplesAnswer | None

@@ -14,9 +14,11 @@ from api.engine import Answer
 from api.intake import Intake, Order
 from api.judge import judge, read_plan
 from api.maps_store import MapsStore
-from api.plan_answer import plan_body
+from api.onward import plan_orders
+from api.plan_answer import answer_document
 from api.plan_wire import to_json
 from api.problems import Problem, of_invalid_input
+from api.recent_plans import RecentPlans
 from api.settings import Settings
 from maps.errors import InvalidInput
 
@@ -43,7 +45,8 @@ class BatchPlanner:
     def __init__(self, planner: Planner, settings: Settings | None = None) -> None:
         """`planner` is used by the caller's thread."""
         self.settings = settings or Settings()
-        self.intake = Intake(self.settings, MapsStore(self.settings))
+        self.plans = RecentPlans(self.settings.recent_plans_bytes)
+        self.intake = Intake(self.settings, MapsStore(self.settings), self.plans)
         self._planner = planner
 
     def plan(self, lines: Iterable[bytes], batch_size: int) -> Iterator[Line]:
@@ -61,8 +64,8 @@ class BatchPlanner:
         began = time.monotonic()
         orders = [self._order(line, began) for line in lines]
         good = [order for order in orders if isinstance(order, Order)]
-        plans = iter(self._planner.plan_each([o.scenario for o in good], [o.options for o in good]))
-        return [_refused(order) if isinstance(order, Problem) else _answered(order, next(plans), began) for order in orders]
+        plans = iter(plan_orders(self._planner, good))
+        return [_refused(order) if isinstance(order, Problem) else self._answered(order, next(plans), began) for order in orders]
 
     def _order(self, line: bytes, received: float) -> Order | Problem:
         if len(line) > self.settings.max_body_bytes:
@@ -72,16 +75,20 @@ class BatchPlanner:
         except Problem as problem:
             return problem
 
+    def _answered(self, order: Order, plan: Plan | Exception, began: float) -> Line:
+        if isinstance(plan, Problem):
+            return _refused(plan)
+        if isinstance(plan, Exception):
+            log.error("the planner failed", exc_info=plan)
+            return _refused(Problem(500, "INTERNAL_ERROR", "the planner failed"))
+        document = answer_document(order, Answer(plan, 0.0), began)
+        text = to_json(document)
+        self.plans.keep(document["plan_id"], text)
+        return Line(text, plan.status.value == "succeeded")
+
 
 def _refused(problem: Problem) -> Line:
     return Line(to_json({"status": "failed", "problem": problem.document()}), good=False)
-
-
-def _answered(order: Order, plan: Plan | Exception, began: float) -> Line:
-    if isinstance(plan, Exception):
-        log.error("the planner failed", exc_info=plan)
-        return _refused(Problem(500, "INTERNAL_ERROR", "the planner failed"))
-    return Line(plan_body(order, Answer(plan, 0.0), began), plan.status.value == "succeeded")
 
 
 def judge_lines(requests: list[bytes], plans: list[bytes]) -> Iterator[Line]:

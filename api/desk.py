@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from api.cores import planner_threads
-from api.engine import Engine, EngineConfig
+from api.engine import Answer, Engine, EngineConfig
 from api.intake import Intake
 from api.job_runner import JobRunner, RunnerConfig
 from api.maps_store import MapsStore
+from api.onward import as_a_whole, left_to_plan
 from api.retention import RetentionConfig
-from api.store import Store
+from api.store import Store, StoreConfig
 from planner.assembly import load_planner
+from planner.plan import Plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from api.engine import Answer
     from api.intake import Order
     from api.metrics import Metrics
     from api.settings import Settings
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 DEVICE = "cpu"  # what plans
+_LOOKS_UP = b'"previous_plan_id"'  # a body with this may have to wait for the store
 _INLINE_BYTES = 32 * 1024  # longer bodies are read in a thread: they may take milliseconds that the event loop does not have
 
 
@@ -50,9 +53,9 @@ class Desk:
         self.metrics = metrics
         self.models: tuple[ModelIdentity, ...] = ()  # weights in use, once they are loaded
         self.maps = MapsStore(settings)
-        self.intake = Intake(settings, self.maps)
+        self.store = Store(settings.store_url, StoreConfig(settings.recent_plans_bytes))
+        self.intake = Intake(settings, self.maps, self.store)
         self.engine = Engine(partial(self._loaded, load), _engine_config(settings), metrics.batch)
-        self.store = Store(settings.store_url)
         self.jobs = JobRunner(self, _runner_config(settings), RetentionConfig(3600.0 * settings.keep_hours, settings.max_kept_plans))
         self._side = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
@@ -85,7 +88,7 @@ class Desk:
 
     async def order(self, body: bytes, received: float) -> Order:
         """Reads a planning request."""
-        if len(body) <= _INLINE_BYTES:
+        if len(body) <= _INLINE_BYTES and b"previous_plan" not in body:
             return self.intake.order(body, received)
         return await self.aside(lambda: self.intake.order(body, received))
 
@@ -95,9 +98,18 @@ class Desk:
         Raises:
             Problem: see `Engine.submit`.
         """
-        answer = await self.engine.submit(order.scenario, order.options, order.priority)
+        answer = await self._planned(order)
         self.metrics.planned(answer.plan, answer.queued, order.options.sources)
         return answer
+
+    async def _planned(self, order: Order) -> Answer:
+        if order.continuation is None:
+            return await self.engine.submit(order.scenario, order.options, order.priority)
+        left = await self.aside(lambda: left_to_plan(order))
+        if isinstance(left, Plan):
+            return Answer(left, 0.0)
+        answer = await self.engine.submit(left, order.options, order.priority)
+        return replace(answer, plan=await self.aside(lambda: as_a_whole(order, answer.plan)))
 
 
 def planner_loader(settings: Settings) -> Callable[[], Planner]:

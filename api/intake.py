@@ -15,15 +15,18 @@ from api.caps import check_request
 from api.map_wire import InlineMap, MapReference, outside_bounds, scene_bytes, to_scene
 from api.parsing import parse_json
 from api.plan_wire import AnswerConfig
+from api.previous import continuation, left_behind, read_previous
 from api.problems import of_invalid_input, of_unknown_map, of_validation
 from api.wire import PlanRequest, to_options, to_scenario
 from maps.errors import InvalidInput, UnknownMap
 
 if TYPE_CHECKING:
     from api.maps_store import MapsStore
+    from api.previous import PlanLookup
     from api.settings import Settings
     from maps.scenario import Scenario
     from maps.scene import Scene
+    from planner.continuation import Continuation
     from planner.plan import PlanOptions
 
 
@@ -35,6 +38,7 @@ class Order:
     options: PlanOptions
     priority: int
     config: AnswerConfig
+    continuation: Continuation | None = None  # what is kept of an earlier plan, where there is one; `scenario` is the whole
 
 
 class SceneCache:
@@ -76,12 +80,13 @@ class SceneCache:
 
 
 class Intake:
-    """Reads requests; knows the maps and the caps."""
+    """Reads requests; knows the maps, the caps and the plans that may be gone on from."""
 
-    def __init__(self, settings: Settings, maps: MapsStore) -> None:
-        """Nothing is read yet."""
+    def __init__(self, settings: Settings, maps: MapsStore, plans: PlanLookup | None = None) -> None:
+        """Nothing is read yet. Without `plans` no plan is known by its id."""
         self.settings = settings
         self.maps = maps
+        self.plans = plans
         self._cache = SceneCache(settings.scene_cache_bytes)
 
     def order(self, body: bytes, received: float) -> Order:
@@ -102,7 +107,9 @@ class Intake:
             check_request(document, self.settings)
             request = PlanRequest.model_validate(document)
             scene, warnings = self._scene(request, document)
-            scenario = to_scenario(request, scene)
+            previous = read_previous(request, self.settings, self.plans)
+            scenario = to_scenario(request, scene, previous.starts if previous else None)
+            going_on = continuation(request, previous, scenario) if previous else None
         except ValidationError as error:
             raise of_validation(error) from None
         except InvalidInput as error:
@@ -110,8 +117,9 @@ class Intake:
         except UnknownMap as error:
             raise of_unknown_map(error, "/map/id") from None
         options = to_options(request.options, received, self.settings.default_deadline_ms)
+        warnings += left_behind(request, previous) if previous else ()
         config = AnswerConfig(request.options.samples_dt, self.settings.max_samples, warnings)
-        return Order(scenario, options, request.options.priority, config)
+        return Order(scenario, options, request.options.priority, config, going_on)
 
     def _scene(self, request: PlanRequest, document: dict[str, Any]) -> tuple[Scene, tuple[str, ...]]:
         if isinstance(request.map, MapReference):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
+import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from api.caps import check_plan
@@ -121,7 +122,8 @@ def read_plan(document: Any, settings: Settings) -> JudgedPlan:
 def judge(order: Order, plan: JudgedPlan) -> Verdict:
     """Judges a plan against its request.
 
-    A robot without a motion stands at its start, and counts as a violation unless the request allows a partial plan.
+    A robot without a motion stands at its start, or where the kept part of an earlier plan ends, and counts as a violation
+    unless the request allows a partial plan and it can stand there.
 
     Raises:
         InvalidInput: with a pointer into the plan: robots that the request does not name, curves that are none.
@@ -132,12 +134,26 @@ def judge(order: Order, plan: JudgedPlan) -> Verdict:
     parked = [k for k in range(len(scenario)) if k not in kept]
     if not kept:
         raise InvalidScenario("the plan has no curve and no samples", pointer="/robots", code="NO_CURVES")
-    asked = without(scenario, parked, kept) if parked else scenario
-    certificate = certify_curves([curves[scenario.fleet.ids[k]] for k in kept], asked)
-    if not parked or order.options.allow_partial:
+    certificate, may_stand = _certified(order, curves, parked)
+    if not parked or (order.options.allow_partial and may_stand):
         return Verdict(certificate, tuple(certificate.violations))
     missing = tuple(Violation("MISSING_CURVE", (scenario.fleet.ids[k],), None, 0.0, 1.0) for k in parked)
     return Verdict(replace(certificate, safe=False), (*missing, *certificate.violations))
+
+
+def _certified(order: Order, curves: dict[str, TimedCurve], parked: list[int]) -> tuple[Certificate, bool]:
+    """The certificate of the motions with the parked robots standing, and whether all of these can stand there."""
+    scenario, going_on = order.scenario, order.continuation
+    names = scenario.fleet.ids
+    if going_on is None or not parked:
+        moving = [k for k in range(len(scenario)) if k not in parked]
+        return certify_curves([curves[names[k]] for k in moving], without(scenario, parked, moving) if parked else scenario), True
+    end, goal = max(curve.span[1] for curve in curves.values()), scenario.goal.clone()
+    whole = curves | {names[k]: going_on.left_out(k, end) for k in parked}
+    for k in parked:
+        goal[k] = torch.from_numpy(whole[names[k]].control_points[-1])
+    certificate = certify_curves([whole[name] for name in names], replace(scenario, goal=goal))
+    return certificate, all(going_on.stands(k) for k in parked)
 
 
 def _curves(plan: JudgedPlan, scenario: Scenario) -> dict[str, TimedCurve]:

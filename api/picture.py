@@ -11,11 +11,12 @@ from api.intake import Intake
 from api.maps_store import MapsStore
 from api.parsing import parse_json
 from api.settings import Settings
+from maps.curve import DEGREE
 from maps.errors import InvalidInput
 from maps.reason import Reason, ReasonCode
 from planner.plan import Plan, PlanStatus, RobotPlan
 from planner.render import render_file
-from safety_filter.verify import Certificate, certify
+from safety_filter.verify import Certificate, TimedCurve, certify_curves
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,7 +43,7 @@ def read_back(document: Any, scenario: Scenario) -> Plan:
         InvalidInput: it is no plan of this scenario.
     """
     try:
-        curves = {r["id"]: r["curve"]["control_points"] if r.get("curve") else None for r in document["robots"]}
+        curves = {r["id"]: r.get("curve") or None for r in document["robots"]}
         robots = tuple(_robot(name, curves[name]) for name in scenario.fleet.ids)
         horizon = document.get("horizon_s") or scenario.horizon
         certificate = _judged(robots, horizon, scenario)
@@ -52,16 +53,20 @@ def read_back(document: Any, scenario: Scenario) -> Plan:
 
 
 def _judged(robots: tuple[RobotPlan, ...], horizon: float | None, scenario: Scenario) -> Certificate | None:
-    points = [robot.control_points for robot in robots if robot.control_points is not None]
-    if horizon is None or len(points) < len(robots):
+    curves = [_timed(robot) for robot in robots if robot.control_points is not None]
+    if horizon is None or len(curves) < len(robots):
         return None
-    return certify(np.stack(points), horizon, scenario)
+    return certify_curves(curves, scenario)
 
 
-def _robot(name: str, control_points: Any) -> RobotPlan:
-    if control_points is None:
+def _timed(robot: RobotPlan) -> TimedCurve:
+    return TimedCurve(DEGREE, np.asarray(robot.knots), np.asarray(robot.control_points))
+
+
+def _robot(name: str, curve: Any) -> RobotPlan:
+    if curve is None:
         return RobotPlan(name, None, reason=Reason(ReasonCode.NO_PLAN_FOUND, "no curve"))
-    points = np.array(control_points, dtype=np.float64)
-    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 6:
-        raise ValueError("no control points")
-    return RobotPlan(name, points)
+    points, knots = (np.array(curve[key], dtype=np.float64) for key in ("control_points", "knots_s"))
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < DEGREE + 1 or curve["degree"] != DEGREE or knots.ndim != 1:
+        raise ValueError("no quintic curve")
+    return RobotPlan(name, points, knots=knots)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from api.plan_wire import plan_document, to_json
+from api.plan_wire import plan_document
 
 if TYPE_CHECKING:
     from api.engine import Answer
@@ -24,8 +24,3 @@ def answer_document(order: Order, answer: Answer, received: float) -> dict[str, 
     document["timings_ms"]["queue"] = round(1e3 * answer.queued, 4)
     document["timings_ms"]["total"] = round(1e3 * (time.monotonic() - received), 4)
     return document
-
-
-def plan_body(order: Order, answer: Answer, received: float) -> bytes:
-    """The same as JSON."""
-    return to_json(answer_document(order, answer, received))

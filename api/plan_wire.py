@@ -8,8 +8,9 @@ from uuid import uuid4
 
 import numpy as np
 import orjson
+from scipy.interpolate import BSpline
 
-from maps.curve import curve_basis
+from maps.curve import DEGREE, curve_basis
 
 if TYPE_CHECKING:
     from maps.reason import Reason
@@ -153,12 +154,9 @@ class _CurveWriter:
         }
         if robot.control_points is not None and self.horizon is not None:
             control = np.ascontiguousarray(robot.control_points)
-            document["curve"] = {
-                "degree": curve_basis(len(control)).degree,
-                "knots_s": self._knots_of(len(control)),
-                "control_points": control,
-            }
-            document["samples"] = self._samples(control)
+            knots = self._knots_of(len(control)) if robot.knots is None else robot.knots
+            document["curve"] = {"degree": DEGREE, "knots_s": knots, "control_points": control}
+            document["samples"] = self._samples(control) if robot.knots is None else self._samples_of(robot.knots, control)
         return document
 
     def _knots_of(self, count: int) -> np.ndarray:
@@ -174,4 +172,12 @@ class _CurveWriter:
             basis, u = curve_basis(count), self._times / self.horizon
             self._sampling[count] = (basis.matrix(u), basis.matrix(u, 1) / self.horizon)
         place, speed = (np.ascontiguousarray((matrix @ control).T) for matrix in self._sampling[count])
+        return {"t": self._times, "x": place[0], "y": place[1], "vx": speed[0], "vy": speed[1]}
+
+    def _samples_of(self, knots: np.ndarray, control: np.ndarray) -> dict[str, np.ndarray] | None:
+        """The same for a curve with knots of its own."""
+        if self._times is None:
+            return None
+        curve = BSpline(knots, control, DEGREE)
+        place, speed = (np.ascontiguousarray(curve(self._times, nu=order).T) for order in (0, 1))
         return {"t": self._times, "x": place[0], "y": place[1], "vx": speed[0], "vy": speed[1]}

@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     max_samples: PositiveInt = 10_000  # of one curve, returned or judged
     max_maps: PositiveInt = 256  # registered by callers
     max_maps_bytes: PositiveInt = 256 * 1024 * 1024  # memory of the registered maps
+    recent_plans_bytes: PositiveInt = 64 * 1024 * 1024  # memory of the plans that requests may go on from by their id
     scene_cache_bytes: PositiveInt = 64 * 1024 * 1024  # memory of the inline maps that are remembered
 
     log_format: Literal["auto", "json", "console"] = "auto"  # auto: console on a terminal, else JSON

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from api import store_schema as schema
 from api.leases import forget_leases
 from api.packing import packed, unpacked
 from api.problems import Problem
+from api.recent_plans import RecentPlans
 from api.store_engine import FileShare, database
 
 if TYPE_CHECKING:
@@ -66,8 +66,7 @@ class Store:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="store")
         self._is_open = False
         self._is_away = False
-        self._recent: OrderedDict[str, bytes] = OrderedDict()
-        self._recent_size = 0
+        self._recent = RecentPlans(self.config.recent_bytes)
         self._backlog: list[tuple[str, bytes]] = []
         self._lock = Lock()
 
@@ -106,14 +105,8 @@ class Store:
             asyncio.get_running_loop().call_later(self.config.delay, self._write_backlog)
 
     def remember(self, plan_id: str, body: bytes) -> None:
-        """Keeps a plan at hand in memory, the latest ones first."""
-        with self._lock:
-            if plan_id in self._recent:
-                return
-            self._recent[plan_id] = body
-            self._recent_size += len(body)
-            while self._recent_size > self.config.recent_bytes:
-                self._recent_size -= len(self._recent.popitem(last=False)[1])
+        """Keeps a plan at hand in memory."""
+        self._recent.keep(plan_id, body)
 
     async def close(self) -> None:
         """Writes what waits, and lets go of the database."""
@@ -126,8 +119,7 @@ class Store:
         """Whether there is no need to ask the database, and the plan."""
         if len(plan_id) != 32 or not plan_id.isalnum() or not plan_id.isascii():
             return True, None
-        with self._lock:
-            body = self._recent.get(plan_id)
+        body = self._recent.find_plan(plan_id)
         return body is not None, body
 
     def _write_backlog(self) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def validation_document(order: Order) -> dict[str, Any]:
     """What is proven impossible of an order, in its wire form."""
-    reasons = order.scenario.check()
+    reasons = (order.continuation or order.scenario).check()
     robots = [{"id": name, "reason": reason_document(reason)} for name, reason in zip(order.scenario.fleet.ids, reasons, strict=True)]
     return {"valid": not any(reasons), "robots": robots, "warnings": list(order.config.warnings)}
 

@@ -15,6 +15,8 @@ from maps.scenario import MovingObstacle, Scenario
 from planner.plan import PlanOptions
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from maps.scene import Scene
     from planner.plan import Source
 
@@ -109,23 +111,27 @@ class PlanRequest(BaseModel):
     )
     robots: list[Robot]
     moving_obstacles: list[MovingDisc] = []
-    previous_plan_id: str | None = None
-    previous_plan: dict[str, Any] | None = None
+    previous_plan_id: str | None = Field(default=None, description="a plan of this server to go on from; its time 0 is this plan's")
+    previous_plan: dict[str, Any] | None = Field(default=None, description="the same, brought along as the server answered it")
     commit_s: Annotated[float, Field(ge=0, le=FURTHEST)] | None = Field(
-        default=None, description="s; with a previous plan: its curves are kept up to here"
+        default=None, description="s; with a previous plan: its curves are kept up to here; 0 by default"
     )
     options: Options = Options()
 
 
-def to_scenario(request: PlanRequest, scene: Scene) -> Scenario:
+def to_scenario(request: PlanRequest, scene: Scene, earlier: Mapping[str, Start] | None = None) -> Scenario:
     """The scenario of a request in a scene that is built already.
+
+    Args:
+        request: as it came.
+        scene: of its map.
+        earlier: starts, by robot, of the plan that it goes on from; those in the request are not looked at then.
 
     Raises:
         InvalidInput: with a pointer into the request.
     """
-    _refuse_previous(request)
     robots = request.robots
-    starts = [_start(robot, k) for k, robot in enumerate(robots)]
+    starts = [(earlier or {}).get(robot.id) or _start(robot, k) for k, robot in enumerate(robots)]
     fleet = Fleet(
         tuple(r.id for r in robots),
         _column([r.radius for r in robots]),
@@ -155,24 +161,6 @@ def _start(robot: Robot, k: int) -> Start:
             f"robot {robot.id!r} has no start, and no previous plan says it", pointer=f"/robots/{k}/start", code="MISSING"
         )
     return robot.start
-
-
-def _refuse_previous(request: PlanRequest) -> None:
-    """No plan is remembered by this server, so none can be gone on from."""
-    if request.previous_plan_id is not None:
-        raise InvalidScenario(
-            "the previous plan is unknown or has expired",
-            pointer="/previous_plan_id",
-            code="UNKNOWN_PLAN",
-            value=request.previous_plan_id[:80],
-        )
-    if request.previous_plan is not None:
-        raise InvalidScenario("this server cannot go on from a previous plan", pointer="/previous_plan", code="UNKNOWN_PLAN")
-    frozen = next((k for k, robot in enumerate(request.robots) if robot.frozen), None)
-    if frozen is not None:
-        raise InvalidScenario("a frozen robot needs a previous plan", pointer=f"/robots/{frozen}/frozen", code="NEEDS_PREVIOUS_PLAN")
-    if request.commit_s is not None:
-        raise InvalidScenario("commit_s needs a previous plan", pointer="/commit_s", code="NEEDS_PREVIOUS_PLAN", value=request.commit_s)
 
 
 def _moving(discs: list[MovingDisc]) -> tuple[MovingObstacle, ...]:

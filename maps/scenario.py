@@ -58,6 +58,7 @@ class Scenario:
     horizon: float | None = None  # s; None: the shortest that can be certified
     margin: float = 0.0  # m, extra room kept from everything
     moving: tuple[MovingObstacle, ...] = ()
+    least_horizon: float = 0.0  # s, where no horizon is given: none below this is chosen
 
     def __len__(self) -> int:
         return len(self.fleet)

@@ -30,19 +30,25 @@ def shortest_horizon(task: Task, solve: Callable[[], Steps]) -> Steps:
     """Gives a task the shortest horizon that was certified, and what was found for it.
 
     Horizons grow by a factor until one is certified; the factor is then halved, in logarithm, towards the longest that
-    failed. A task for which none is certified keeps no horizon and what is known of its last try.
+    failed. A task for which none is certified keeps no horizon and what is known of its last try. Where the scenario
+    allows no horizon below one that is longer than what its robots need, that one is tried first.
 
     Args:
         task: without a horizon.
         solve: makes the steps towards any plan for the horizon that the task has by then.
     """
-    low = lower_bound(task)
-    for _ in range(TRIES):
-        task.scenario = replace(task.scenario, horizon=STEP * low)
+    low, least = lower_bound(task), task.scenario.least_horizon
+    if least >= low:
+        low = least
+        task.scenario = replace(task.scenario, horizon=least)
         yield from solve()
+    for _ in range(TRIES):
         if task.found or task.late:
             break
-        low = task.horizon
+        task.scenario = replace(task.scenario, horizon=STEP * low)
+        yield from solve()
+        if not task.found:
+            low = task.horizon
     while task.found and task.horizon > CLOSE * low and not task.over():
         kept = task.scenario, task.found
         task.scenario, task.found = replace(task.scenario, horizon=float(np.sqrt(low * task.horizon))), []

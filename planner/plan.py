@@ -55,9 +55,10 @@ class RobotPlan:
     """One robot's share of a plan."""
 
     id: str
-    control_points: Float[np.ndarray, "n 2"] | None  # m; clamped uniform quintic B-spline over [0, horizon]; None: failed
+    control_points: Float[np.ndarray, "n 2"] | None  # m; clamped quintic B-spline over [0, horizon]; None: failed
     source: Source | None = None  # the proposal that this curve grew from
     reason: Reason | None = None  # why there is no curve
+    knots: Float[np.ndarray, " k"] | None = None  # s; None: uniform
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from maps.curve import curve_basis
+from maps.curve import DEGREE, curve_basis
 from planner.drawing import FAINT, INK, discs_at, draw_scale_bar, draw_scene, map_figure, robot_colors, view_box
+from planner.tracks import places
+from safety_filter.timed_curve import TimedCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +58,11 @@ class Motion:
         """(N, T, 2) centres, m, at times (T,) in s; robots without a curve stand at their starts."""
         out = np.repeat(self.start[:, None], len(time), axis=1)
         for k, robot in enumerate(self.plan.robots):
-            if self.planned[k] and robot.control_points is not None:
+            if not self.planned[k] or robot.control_points is None:
+                continue
+            if robot.knots is not None:
+                out[k] = places(TimedCurve(DEGREE, robot.knots, robot.control_points), time)
+            else:
                 out[k] = curve_basis(len(robot.control_points)).matrix(time / self.horizon) @ robot.control_points
         return out
 

@@ -60,7 +60,7 @@ DOES_NOT_FIT = [
     (put("/robots/0/a~b", 1), "UNKNOWN_KEY", "/robots/0/a~0b"),
     (put("/robots/0/frozen", True), "NEEDS_PREVIOUS_PLAN", "/robots/0/frozen"),
     (put("/previous_plan_id", "8c1f"), "UNKNOWN_PLAN", "/previous_plan_id"),
-    (put("/previous_plan", {"robots": []}), "UNKNOWN_PLAN", "/previous_plan"),
+    (put("/previous_plan", {"robots": []}), "NO_CURVES", "/previous_plan/robots"),
     (put("/commit_s", 0.5), "NEEDS_PREVIOUS_PLAN", "/commit_s"),
     (put("/colour", "red"), "UNKNOWN_KEY", "/colour"),
     (put("/horizon_s", 0), "OUT_OF_RANGE", "/horizon_s"),
