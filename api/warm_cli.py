@@ -27,7 +27,7 @@ def warm_start(
     from_weights: Annotated[Path | None, typer.Option(metavar="FOLDER", help="a new run from weights of an earlier one")] = None,
     from_scratch: Annotated[bool, typer.Option("--from-scratch", help="takes no layers over from the released generator")] = False,
     width: Annotated[int | None, typer.Option(min=4, help="of a robot's token [default: 128]")] = None,
-    layers: Annotated[int | None, typer.Option(min=1, help="of the network [default: 4]")] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="of the network [default: 2]")] = None,
     learning_rate: Annotated[float | None, typer.Option(min=0.0, help="at its highest [default: 0.001]")] = None,
     seed: Seed = 0,
     version: Annotated[str, typer.Option(help="of the weights that come out")] = "1",

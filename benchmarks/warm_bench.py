@@ -57,8 +57,11 @@ CELLS = (  # family, robots, source of the proposals, share of the cold rounds t
     ("room", 9, "search", None),
 )
 REQUESTS = (
+    ("hall", 4),
+    ("hall", 8),
     ("hall", 16),
     ("hall", 32),
+    ("hall", 48),
     ("hall", 64),
     ("basic", 9),
     ("empty", 9),
@@ -135,8 +138,8 @@ def rounds_table(count: int, seed: int, start: WarmStart) -> str:
     for family, robots, source, mark in CELLS:
         given = proposals(instances(family, robots, count, seed), source)
         colds = {name: filtered(given, replace(served[source], **changes), None) for name, changes in FASTER.items()}
-        warm = filtered(given, served[source], start)
-        same = filtered(given, start.schedule.adapted(served[source]), None)
+        warm = filtered(given, served[source], start.for_fleet(robots))
+        same = filtered(given, start.for_fleet(robots).schedule.adapted(served[source]), None)
         cold = colds["served"]
         both = cold.certified & warm.certified
 

@@ -37,7 +37,7 @@ class ExpertConfig:
     paths: FilterConfig = field(default_factory=lambda: _patient(penalty=0.1, wall_penalty=2.0, growth=1.3))  # around walls
     tight: FilterConfig = field(default_factory=lambda: _patient(penalty=1.0, wall_penalty=4.0))  # where none of those led to a plan
     flow: FilterConfig = field(default_factory=lambda: _patient(penalty=0.3, wall_penalty=2.0))  # what a generator draws
-    polish: PolishConfig = field(default_factory=lambda: PolishConfig(passes=5, enough=1.0))
+    polish: PolishConfig = field(default_factory=lambda: PolishConfig(passes=5, enough=1.0, enough_of_many=1.0))
     search: SearchOptions = field(default_factory=_quick_search)
     bent: int = 1  # perturbed lines
     searched: int = 4  # paths asked of search

@@ -23,6 +23,8 @@ class PolishConfig:
 
     passes: int = 1
     enough: float = 1.08  # cost below which a plan is left as it is: what is gained there is not worth the time
+    many: int = 40  # robots, beyond which
+    enough_of_many: float = 1.15  # is that cost
     pull: float = 0.3  # weight of staying near the plan in the first pass, cost per mean square radius
     tighten: float = 2.0  # factor of the pull from pass to pass
     repair: FilterConfig = FilterConfig(penalty=30.0, wall_penalty=100.0, jerk_weight=1.0, aim=0.003)  # noqa: RUF009 - frozen
@@ -30,10 +32,11 @@ class PolishConfig:
 
 def polish(task: Task, config: PolishConfig) -> Steps:
     """Smooths and repairs the plans that a task will return, while that pays and time is left."""
+    enough = config.enough if len(task.scenario) <= config.many else config.enough_of_many
     for candidate in returned(task):
         pull = config.pull
         for _ in range(config.passes):
-            if candidate.metrics.cost <= config.enough or task.over():
+            if candidate.metrics.cost <= enough or task.over():
                 break
             rounds, known = task.rounds, len(task.found)
             yield Wave(candidate.source, "filter", partial(_smoother, candidate=candidate, pull=pull), config.repair)

@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from maps.curve import fit_control_points
+from maps.scenario import Scenario
 from maps.trajectory import TrajectoryBatch
 from models.checkpoint import ModelIdentity
 from planner.choose import Candidate, best, measure
@@ -25,6 +26,7 @@ Propose = Callable[[Task], Float[Tensor, "M N n 2"]]
 
 Steps = Generator["Wave", None, None]  # each wave that it yields has been run for its task when it goes on
 
+CROWDED = 0.38  # share of a floor that discs cover, from which on straight lines seldom lead to a plan
 DIGITS = 9  # decimals of control points, m; what is certified is what is sent
 
 
@@ -55,14 +57,26 @@ class Wave:
     def starter_for(self, task: Task) -> Starter | None:
         """Where the filter starts, and on what short schedule; None: at the proposal, on the wave's own.
 
-        The network is asked where that pays, as RESULTS.md has it: straight lines among polygons or on a grid seldom lead to a
-        plan, so there it would be called in vain.
+        The network is asked where that pays, as RESULTS.md has it: straight lines among polygons, on a grid or on a floor full of
+        discs seldom lead to a plan, so there it would be called in vain.
         """
         if self.warm_start is None or self.warm_robots is None or not task.options.warm_start:
             return self.starter
-        scene = task.scenario.scene
-        known = self.source == "straight" and (scene.polygons or scene.grid is not None)
-        return self.warm_start if not known and self.warm_robots[0] <= len(task.scenario) <= self.warm_robots[1] else self.starter
+        vain = self.source == "straight" and not is_open(task.scenario)
+        return self.warm_start if not vain and self.warm_robots[0] <= len(task.scenario) <= self.warm_robots[1] else self.starter
+
+
+def is_open(scenario: Scenario) -> bool:
+    """Whether straight lines of many robots may lead to a plan: no walls, and discs that leave most of the floor free for centres.
+
+    Discs count with two radii of the robots around them, and as if none overlapped.
+    """
+    scene = scenario.scene
+    if scene.polygons or scene.grid is not None:
+        return False
+    x0, y0, x1, y1 = scene.extent
+    covered = torch.pi * (scene.discs[:, 2] + 2.0 * scenario.fleet.radius.mean()).square().sum()
+    return bool(covered <= CROWDED * (x1 - x0) * (y1 - y0))
 
 
 def straight(task: Task) -> Float[Tensor, "1 N n 2"]:

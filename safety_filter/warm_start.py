@@ -9,6 +9,7 @@ Source of the idea: the initialisation network of Flow-Opt, trained through the 
 """
 
 import threading
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -38,7 +39,7 @@ class WarmStartConfig:
     """Size of the network; the defaults fit the released generator's trunk, from which training may start."""
 
     width: int = 128  # of a robot's token
-    layers: int = 4
+    layers: int = 2
     heads: int = 4
     pair: int = 48  # width of a pair's features
     control_modes: int = 18  # of c_0 - c*, on each axis
@@ -178,6 +179,10 @@ class _Reader(nn.Module):
         return self.network.read(*view)
 
 
+MANY = 40  # robots, beyond which the rounds after a predicted start grow more slowly: those of larger fleets were led astray
+PATIENT = WarmSchedule(growth=1.7, rounds=96, hopeless=4.0)
+
+
 class WarmStart:
     """A trained network at work, on the CPU, one problem at a time; run by torch, or by OpenVINO where `streams` are given."""
 
@@ -199,6 +204,14 @@ class WarmStart:
             example = (*robots, two, three, torch.ones(2, 3, dtype=torch.bool))
             self._compiled = compile_module(_Reader(self.network), example, streams, bf16=True)
         self._requests = threading.local()
+
+    def for_fleet(self, robots: int) -> "WarmStart":
+        """The same network, on the schedule for a fleet of this size; one that was made with a schedule of its own keeps that."""
+        if robots <= MANY or self.schedule != WarmSchedule():
+            return self
+        other = copy(self)
+        other.schedule = PATIENT
+        return other
 
     def __call__(self, scenario: Scenario, control_points: Float[np.ndarray, "N n 2"]) -> tuple[np.ndarray, np.ndarray]:
         """First iterate and multipliers (N, n, 2); they depend on the scenario and the proposal alone."""

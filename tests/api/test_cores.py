@@ -13,8 +13,7 @@ import os, sys, threading, torch
 from api.cores import planner_threads
 from planner.pipeline import Planner, PlannerConfig
 planner = Planner(PlannerConfig(threads=planner_threads()))
-wide = planner._pool._max_workers if planner._pool else 1
-print(wide, torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
+print(planner.config.threads, torch.get_num_threads(), os.environ["OMP_NUM_THREADS"], os.environ["OMP_WAIT_POLICY"])
 """
 
 

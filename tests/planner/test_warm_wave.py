@@ -9,14 +9,24 @@ import torch
 from maps.errors import InvalidCheckpoint
 from maps.sampling import SamplingConfig, sample_scenario
 from maps.scenario import Scenario
+from maps.scene import Scene
 from models.checkpoint import weights_folder
 from planner.assembly import load_planner
 from planner.pipeline import Planner
 from planner.plan import Plan, PlanOptions, PlanStatus, Source
 from planner.task import Task
-from planner.waves import Wave, straight
+from planner.waves import CROWDED, Wave, is_open, straight
 from safety_filter.verify import certify
-from safety_filter.warm_start import AtProposal, WarmSchedule, WarmStart, WarmStartConfig, WarmStartNetwork, load_warm_start
+from safety_filter.warm_start import (
+    MANY,
+    PATIENT,
+    AtProposal,
+    WarmSchedule,
+    WarmStart,
+    WarmStartConfig,
+    WarmStartNetwork,
+    load_warm_start,
+)
 
 
 def hall(robots: int, seed: int) -> Scenario:
@@ -111,6 +121,29 @@ def test_the_rule_decides_by_size_kind_and_option(planner):
     assert learned(walls, paths)
     assert not learned(walls, replace(paths, warm_robots=None))
     assert not learned(walls, replace(paths, warm_start=None))
+
+
+def test_floors_are_open_where_discs_leave_most_of_them_free():
+    def floor(discs: int) -> Scenario:
+        scene = Scene((0.0, 0.0, 10.0, 10.0), torch.tensor([[5.0, 5.0, 0.6]], dtype=torch.float64).repeat(discs, 1))
+        return replace(hall(2, 1), scene=scene)
+
+    radius = float(hall(2, 1).fleet.radius.mean())
+    most = CROWDED * 100.0 / (np.pi * (0.6 + 2.0 * radius) ** 2)
+    assert is_open(floor(0))
+    assert is_open(floor(int(most)))
+    assert not is_open(floor(int(most) + 1))
+    assert not is_open(sample_scenario(np.random.default_rng(3), 5, "rooms"))
+
+
+def test_large_fleets_go_on_more_patiently_from_the_same_start(planner):
+    released = planner.warm_start
+    assert released.for_fleet(MANY) is released
+    patient = released.for_fleet(MANY + 1)
+    assert patient.schedule == PATIENT
+    assert patient.network is released.network
+    own = WarmStart(released.network, WarmSchedule(rounds=9))
+    assert own.for_fleet(MANY + 1) is own
 
 
 def test_draws_take_a_short_schedule_first_and_the_long_one_where_it_fails(planner):
