@@ -86,4 +86,6 @@ class Following:
 
     def _is_last(self, event: Event) -> bool:
         document = event.document
-        return isinstance(document, dict) and document.get("job_id") == self._job_id and document.get("status") in FINISHED
+        if not isinstance(document, dict) or "plan_id" in document:  # a plan has a status of its own
+            return False
+        return document.get("job_id") == self._job_id and document.get("status") in FINISHED
