@@ -62,6 +62,7 @@ def _arguments() -> argparse.Namespace:
         command.add_argument("--seconds", type=float, default=20.0, help="of each measurement")
         command.add_argument("--warm-up", type=float, default=3.0, help="s, before each measurement")
         command.add_argument("--deadline-ms", type=float, default=10_000.0)
+        command.add_argument("--sources", help="that proposals may come from, separated by commas [default: all]")
         command.add_argument("--out", type=Path, default=Path("out/bench"))
         _own_arguments(command, name)
     return parser.parse_args()
@@ -84,7 +85,7 @@ def _own_arguments(command: argparse.ArgumentParser, name: str) -> None:
 
 
 def _load(arguments: argparse.Namespace) -> Load:
-    names = ("family", "robots", "instances", "seed", "callers", "seconds", "warm_up", "deadline_ms")
+    names = ("family", "robots", "instances", "seed", "callers", "seconds", "warm_up", "deadline_ms", "sources")
     return Load(**{name: getattr(arguments, name) for name in names})
 
 

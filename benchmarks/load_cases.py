@@ -29,12 +29,15 @@ class Load:
     seconds: float = 20.0  # of a measurement
     warm_up: float = 3.0  # s, before it
     deadline_ms: float = 10_000.0
+    sources: str | None = None  # that proposals may come from, separated by commas; None: all
 
     def requests(self) -> list[dict]:
         """The requests."""
         made = [scenarios.instance(self.family, self.robots, self.seed + k) for k in range(self.instances)]
         for request in made:
             request["options"]["deadline_ms"] = self.deadline_ms
+            if self.sources:
+                request["options"]["sources"] = self.sources.split(",")
         return made
 
     def messages(self) -> list[bytes]:
