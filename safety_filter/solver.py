@@ -37,7 +37,7 @@ from safety_filter.problem import (
     rows,
     time_scale,
 )
-from safety_filter.warm_start import Starter
+from safety_filter.warm_start import AtProposal, Starter
 
 CHUNK = 4  # stages between two looks at the clock and at progress
 PATIENCE = 2  # chunks between the two violations that tell whether a problem has stalled
@@ -146,10 +146,22 @@ class _Outcome(NamedTuple):
 
 
 def _warm_run(scenario: Scenario, proposal: np.ndarray, config: FilterConfig, starter: Starter) -> "_Run":
-    run = _Run(scenario, proposal, starter.schedule.adapted(config))
-    control, multiplier = starter(scenario, proposal)
+    adapted = starter.schedule.adapted(config)
+    run = _Run(scenario, proposal, adapted)
+    control, multiplier = first_iterate(scenario, proposal, adapted, starter)
     run.iterate.control[:], run.iterate.multiplier[:] = columns(control), columns(multiplier)
     return run
+
+
+def first_iterate(
+    scenario: Scenario, proposal: Float[np.ndarray, "N n 2"], config: FilterConfig, starter: Starter
+) -> tuple[Float[np.ndarray, "N n 2"], Float[np.ndarray, "N n 2"]]:
+    """Control points (m) and multipliers where rounds begin: as the starter says, but for a proposal that passes as it is."""
+    if not isinstance(starter, AtProposal):
+        run = _Run(scenario, proposal, config)
+        if advance(run.tables, run.limits, scenario.scene.world, run.schedule, run.iterate, 1):
+            return proposal, np.zeros_like(proposal)
+    return starter(scenario, proposal)
 
 
 def cold_run(

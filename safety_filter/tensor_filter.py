@@ -19,7 +19,7 @@ from maps.trajectory import TrajectoryBatch
 from safety_filter.batch_problem import stack_problem
 from safety_filter.problem import FilterConfig, room_aimed_at
 from safety_filter.rounds import BatchIterate, begin, one_round
-from safety_filter.solver import CHUNK, EARLIEST, PATIENCE, STALL, WIDEN, WIDENINGS, Accept, FilterResult, FilterStatus, Stop
+from safety_filter.solver import CHUNK, EARLIEST, PATIENCE, STALL, WIDEN, WIDENINGS, Accept, FilterResult, FilterStatus, Stop, first_iterate
 from safety_filter.warm_start import Starter
 
 
@@ -61,7 +61,7 @@ class TensorSafetyFilter:
         if starter is None:
             outcome = _Outcome.of(run(everything, config, None))
         else:
-            outcome = _Outcome.of(run(everything, starter.schedule.adapted(config), _starts(scenarios, proposal, starter)))
+            outcome = _Outcome.of(run(everything, starter.schedule.adapted(config), _starts(scenarios, proposal, config, starter)))
             lost = [k for k in everything if outcome.status[k] not in (FilterStatus.PASSED, FilterStatus.STOPPED)]
             if lost:
                 outcome.replace(lost, _Outcome.of(run(lost, config, None)))
@@ -77,11 +77,13 @@ def _asked(accept: Accept, places: list[tuple[int, int]], k: int, points: np.nda
     return accept(*places[k], points)
 
 
-def _starts(scenarios: Sequence[Scenario], proposal: Float[Tensor, "S N n 2"], starter: Starter) -> tuple[Tensor, Tensor]:
+def _starts(
+    scenarios: Sequence[Scenario], proposal: Float[Tensor, "S N n 2"], config: FilterConfig, starter: Starter
+) -> tuple[Tensor, Tensor]:
     """First iterates, one problem at a time, as the compiled filter has them."""
     control, multiplier = proposal.clone(), torch.zeros_like(proposal)
     for k, scenario in enumerate(scenarios):
-        first = starter(scenario, proposal[k, : len(scenario)].numpy())
+        first = first_iterate(scenario, proposal[k, : len(scenario)].numpy(), starter.schedule.adapted(config), starter)
         control[k, : len(scenario)], multiplier[k, : len(scenario)] = (torch.from_numpy(value) for value in first)
     return control, multiplier
 

@@ -27,6 +27,7 @@ COMMAND = [sys.executable, "-m", "api.cli", "serve", "--port", "0"]
 @contextmanager
 def serving(**settings: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A server that is ready, and its address."""
+    settings = {"log_level": "WARNING"} | settings  # nobody reads the log, and a pipe that is full would stop the server
     environment = os.environ | {f"FLOWFLEET_{name.upper()}": value for name, value in settings.items()}
     process = subprocess.Popen(COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
     try:

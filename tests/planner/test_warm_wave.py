@@ -88,6 +88,20 @@ def test_a_network_gone_astray_costs_rounds_but_no_plans(planner):
     assert curves(plan) == curves(cold)
 
 
+def test_lines_that_are_free_stay_as_they_are(planner):
+    torch.manual_seed(1)
+    network = WarmStartNetwork(WarmStartConfig(width=16, layers=1, heads=2, pair=8))
+    torch.nn.init.normal_(network.last.weight, std=30.0)
+    astray = Planner(planner.config, planner.proposer, WarmStart(network))
+    crowd = hall(9, 1)
+    start = torch.stack([torch.linspace(0.5, 9.5, 9), torch.full((9,), 2.0)], 1).double()
+    scenario = replace(crowd, scene=Scene(crowd.scene.bounds), start=start, goal=start + torch.tensor([0.0, 4.0]), horizon=20.0)
+    plan = astray.plan(scenario)
+    assert plan.diagnostics.filter_rounds == 0
+    lines = straight(Task.begin(scenario, PlanOptions()))[0].numpy()
+    assert np.allclose(np.stack([robot.control_points for robot in plan.robots]), lines, atol=1e-8)
+
+
 def test_damaged_weights_are_refused_at_the_start(tmp_path):
     for name in ("warm-start.json", "warm-start.safetensors"):
         (tmp_path / name).write_bytes((weights_folder() / name).read_bytes())
