@@ -28,7 +28,7 @@ class PlannerConfig:
     drawn: int = 1  # candidates drawn and filtered at first; the rest where neither that nor search leads to a plan
     doubt: float = 1.1  # times the cost of undisturbed lines, above which the generator has a try beside what lines led to
     pairs: int = 65_536  # pairs of robots, over all candidates of a draw, that bound its memory: large fleets get fewer candidates
-    warm_lines: tuple[int, int] | None = (8, 96)  # fleets, from and to, whose lines start where the network says; see RESULTS.md
+    warm_lines: tuple[int, int] | None = (9, 96)  # fleets, from and to, whose lines start where the network says; see RESULTS.md
     quick: AtProposal | None = field(default_factory=AtProposal)  # how what the generator draws is filtered at first; None: as `flow` says
     polish: PolishConfig = field(default_factory=PolishConfig)
     searches: tuple[int, int] = (2, 8)  # paths asked of search, at first and where none of those is certified

@@ -146,10 +146,10 @@ class _Outcome(NamedTuple):
 
 
 def _warm_run(scenario: Scenario, proposal: np.ndarray, config: FilterConfig, starter: Starter) -> "_Run":
-    adapted = starter.schedule.adapted(config)
-    run = _Run(scenario, proposal, adapted)
-    control, multiplier = first_iterate(scenario, proposal, adapted, starter)
-    run.iterate.control[:], run.iterate.multiplier[:] = columns(control), columns(multiplier)
+    run = _Run(scenario, proposal, starter.schedule.adapted(config))
+    if isinstance(starter, AtProposal) or not run.passes_at_once(proposal):
+        control, multiplier = starter(scenario, proposal)
+        run.iterate.control[:], run.iterate.multiplier[:] = columns(control), columns(multiplier)
     return run
 
 
@@ -157,11 +157,8 @@ def first_iterate(
     scenario: Scenario, proposal: Float[np.ndarray, "N n 2"], config: FilterConfig, starter: Starter
 ) -> tuple[Float[np.ndarray, "N n 2"], Float[np.ndarray, "N n 2"]]:
     """Control points (m) and multipliers where rounds begin: as the starter says, but for a proposal that passes as it is."""
-    if not isinstance(starter, AtProposal):
-        run = _Run(scenario, proposal, config)
-        if advance(run.tables, run.limits, scenario.scene.world, run.schedule, run.iterate, 1):
-            return proposal, np.zeros_like(proposal)
-    return starter(scenario, proposal)
+    iterate = _warm_run(scenario, proposal, config, starter).iterate
+    return rows(iterate.control), rows(iterate.multiplier)
 
 
 def cold_run(
@@ -187,6 +184,12 @@ class _Run:
     def _set_room(self) -> None:
         self.limits = make_limits(self.scenario, self.tables.value.shape[0], self.aim, self.config)
         self.schedule = make_schedule(self.scenario, self.aim, self.config)
+
+    def passes_at_once(self, control_points: np.ndarray) -> bool:
+        """Whether the proposal passes the filter's own test as it is; the run has not begun after it."""
+        passed = advance(self.tables, self.limits, self.scenario.scene.world, self.schedule, self.iterate, 1)
+        self.iterate = make_iterate(control_points, self.tables, self.config.penalty)
+        return passed
 
     @property
     def control_points(self) -> np.ndarray:

@@ -83,7 +83,7 @@ def _starts(
     """First iterates, one problem at a time, as the compiled filter has them."""
     control, multiplier = proposal.clone(), torch.zeros_like(proposal)
     for k, scenario in enumerate(scenarios):
-        first = first_iterate(scenario, proposal[k, : len(scenario)].numpy(), starter.schedule.adapted(config), starter)
+        first = first_iterate(scenario, proposal[k, : len(scenario)].numpy(), config, starter)
         control[k, : len(scenario)], multiplier[k, : len(scenario)] = (torch.from_numpy(value) for value in first)
     return control, multiplier
 
