@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("flowfleet.server")
 
 ENDED_AT_ONCE = 1  # exit code
+SWITCH = 0.0005  # s, after which a thread that plans lets the event loop in; Python's own 5 ms are as long as a plan
 _LAST_STEPS = 3.0  # s, for what comes after the last answer
 
 
@@ -114,6 +115,7 @@ def run_server(settings: Settings) -> None:
         ServerFailed: the planner could not be made ready, or not all that was accepted could be answered in time.
     """
     set_up_logging(settings.log_level, settings.log_format)
+    sys.setswitchinterval(SWITCH)
     where: list[str] = []
 
     def greet() -> None:

@@ -45,7 +45,7 @@ def running_server(url: str | None = None, settings: dict[str, str] | None = Non
     Args:
         url: of somebody else's server.
         settings: environment variables of a new one, beside those of this process.
-        log: where a new one's log goes; to this process's standard error by default.
+        log: where a new one's log goes; by default warnings go to this process's standard error, and nothing is stored on disk.
 
     Raises:
         SystemExit: it does not start.
@@ -57,7 +57,8 @@ def running_server(url: str | None = None, settings: dict[str, str] | None = Non
     command = [str(Path(sys.executable).with_name("flowfleet")), "serve", "--port", "0"]
     with ExitStack() as stack:
         errors = None if log is None else stack.enter_context(log.open("ab"))
-        environment = os.environ | (settings or {})
+        quiet = {"FLOWFLEET_LOG_LEVEL": "WARNING", "FLOWFLEET_STORE_URL": "sqlite://"} if log is None else {}
+        environment = quiet | os.environ | (settings or {})
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment)
     try:
         yield Server(greeted(process), process, time.perf_counter() - started)
