@@ -65,8 +65,6 @@ class Engine:
         self._load = load
         self._on_batch = on_batch
         self._room = WaitingRoom(self.config.queue_size, self.config.ageing)
-        self._taken: dict[int, Entry] = {}
-        self._robots = 0  # of those that are planned
         self._news = threading.Condition()
         self._threads = [threading.Thread(target=self._begin, name="engine", daemon=True)]
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -91,7 +89,7 @@ class Engine:
     @property
     def active(self) -> int:
         """Requests that are planned."""
-        return len(self._taken)
+        return len(self._room.taken)
 
     async def submit(self, scenario: Scenario, options: PlanOptions, priority: int = 5) -> Answer:
         """Waits for the plan of a scenario.
@@ -158,7 +156,7 @@ class Engine:
         for thread in tuple(self._threads):
             await asyncio.to_thread(thread.join, max(until - time.monotonic(), 0.0))
         gone = Problem(503, "NOT_READY", "the server is stopping", headers={"Retry-After": "5"})
-        for entry in (*self._room.everyone(), *self._taken.values()):
+        for entry in (*self._room.everyone(), *self._room.taken.values()):
             entry.watch.stop()
             self._settle(entry, gone)
 
@@ -191,7 +189,7 @@ class Engine:
             with self._news:
                 self._admit(workshop)
                 while not workshop.waiting:
-                    if self.state is EngineState.DRAINING and not self._taken:
+                    if self.state is EngineState.DRAINING and not self._room.taken:
                         self._news.notify_all()
                         return
                     self._news.wait()
@@ -201,22 +199,18 @@ class Engine:
     def _admit(self, workshop: Workshop) -> None:
         """Brings in the most urgent of those that wait, while there is room among those that are planned."""
         config = self.config
-        while (entry := self._room.first()) is not None and len(self._taken) < config.batch_size:
-            if self._taken and self._robots + len(entry.scenario) > config.batch_robots:
+        while (entry := self._room.first()) is not None and len(self._room.taken) < config.batch_size:
+            if self._room.taken and self._room.robots + len(entry.scenario) > config.batch_robots:
                 return
             self._room.take(time.monotonic())
-            self._taken[entry.number] = entry
-            self._robots += len(entry.scenario)
             jobs: list[Job] = []
             jobs.append(workshop.add(entry.scenario, entry.options, partial(self._answered, entry, jobs), entry.urgency))
             if self._on_batch is not None:
-                self._on_batch(len(self._taken))
+                self._on_batch(len(self._room.taken))
 
     def _answered(self, entry: Entry, jobs: list[Job], result: Plan | Exception) -> None:
         with self._news:
             self._room.finish(entry)
-            del self._taken[entry.number]
-            self._robots -= len(entry.scenario)
             self.times.learn(entry.scenario, entry.options, jobs[0].busy, cut=jobs[0].task.late)
             self._news.notify()
         if isinstance(result, Exception):

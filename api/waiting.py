@@ -55,8 +55,7 @@ class WaitingRoom:
         self._ageing = ageing
         self._waiting: list[Entry] = []
         self._numbers = count()
-        self.taken: set[int] = set()  # numbers of the entries that the planner has
-        self._taken_cost = 0.0
+        self.taken: dict[int, Entry] = {}  # those that the planner has, by number
 
     def __len__(self) -> int:
         """How many wait."""
@@ -69,7 +68,13 @@ class WaitingRoom:
 
     def ahead(self, urgency: float) -> float:
         """Work that comes before a request of this urgency, s of one thread; of work that has begun, half is thought to be done."""
-        return sum(entry.cost for entry in self._waiting if entry.urgency <= urgency) + 0.5 * self._taken_cost
+        begun = sum(entry.cost for entry in self.taken.values())
+        return sum(entry.cost for entry in self._waiting if entry.urgency <= urgency) + 0.5 * begun
+
+    @property
+    def robots(self) -> int:
+        """How many robots the planner has in all."""
+        return sum(len(entry.scenario) for entry in self.taken.values())
 
     def urgency(self, arrived: float, priority: int) -> float:
         """Of a request."""
@@ -93,15 +98,12 @@ class WaitingRoom:
         """The most urgent goes to the planner."""
         entry = heapq.heappop(self._waiting)
         entry.taken = now
-        self.taken.add(entry.number)
-        self._taken_cost += entry.cost
+        self.taken[entry.number] = entry
         return entry
 
     def finish(self, entry: Entry) -> None:
         """The planner has done with it."""
-        if entry.number in self.taken:
-            self.taken.discard(entry.number)
-            self._taken_cost = self._taken_cost - entry.cost if self.taken else 0.0
+        self.taken.pop(entry.number, None)
 
     def leave(self, entry: Entry) -> bool:
         """Takes an entry out; False where it does not wait any more."""

@@ -48,7 +48,10 @@ class Planner:
             options: one for each; None: defaults.
 
         Returns:
-            A plan for each scenario. Whatever the outcome is, it is an answer, never an exception.
+            A plan for each scenario, found or not.
+
+        Raises:
+            Exception: the first fault of the planner itself; see `plan_each` to have the other plans all the same.
         """
         plans: list[Plan] = []
         for result in self.plan_each(scenarios, options):
