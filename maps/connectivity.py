@@ -115,20 +115,10 @@ def cannot_close(scene: "Scene", clearance: float) -> bool:
     count = len(world.discs) + len(world.polygon_box)
     if scene.grid is not None or count > FEW or not _all_convex(world):
         return False
-    disc = world.discs
-    box = np.concatenate([np.concatenate([disc[:, :2] - disc[:, 2:], disc[:, :2] + disc[:, 2:]], axis=1), world.polygon_box])
-    apart = np.maximum(np.maximum(box[:, None, :2] - box[None, :, 2:], box[None, :, :2] - box[:, None, 2:]), 0.0)
-    gap = np.hypot(apart[..., 0], apart[..., 1])
-    k = len(disc)
-    gap[:k, :k] = np.hypot(*(disc[:, None, :2] - disc[None, :, :2]).transpose(2, 0, 1)) - disc[:, 2] - disc[:, None, 2]
-    meet = np.triu(gap < 2.0 * clearance, 1)
-    sides = np.zeros((0, count), dtype=bool)
-    if scene.bounds is not None:
-        b = world.bounds
-        if min(b[2] - b[0], b[3] - b[1]) < 2.0 * clearance:
-            return False
-        sides = np.stack([box[:, 0] - b[0], box[:, 1] - b[1], b[2] - box[:, 2], b[3] - box[:, 3]]) < 2.0 * clearance
-    return _cycles(meet, sides) <= (1 if len(sides) else 0)
+    bounded, b = scene.bounds is not None, world.bounds
+    if bounded and min(b[2] - b[0], b[3] - b[1]) < 2.0 * clearance:
+        return False
+    return bool(_cycles(world.discs, world.polygon_box, b, bounded, 2.0 * clearance) <= (1 if bounded else 0))
 
 
 def _all_convex(world: World) -> bool:
@@ -147,27 +137,52 @@ def _all_convex(world: World) -> bool:
     return bool(one_way.all() and (np.abs(around) < 6.5).all())
 
 
-def _cycles(meet: np.ndarray, sides: np.ndarray) -> int:
-    """Independent cycles of the graph of obstacles that meet each other (upper triangle) and the four sides, a ring."""
-    count = len(meet)
-    links = [np.argwhere(meet)]
-    if len(sides):
-        side, obstacle = np.nonzero(sides)
-        links += [np.stack([obstacle, count + side], 1), count + np.array([[0, 1], [1, 2], [2, 3], [3, 0]])]
-    root = list(range(count + len(sides)))
+@njit(cache=True, nogil=True)
+def _cycles(disc, polygon_box, bounds, bounded, width):
+    """Independent cycles of the graph of obstacles and sides (a ring) that leave each other less than `width`, m.
 
-    def find(node: int) -> int:
-        while root[node] != node:
-            root[node] = root[root[node]]
-            node = root[node]
-        return node
-
-    cycles = 0
-    for a, b in np.concatenate(links).tolist():
-        ra, rb = find(a), find(b)
-        cycles += ra == rb
-        root[ra] = rb
+    Polygons are taken for the boxes around them.
+    """
+    discs, count = len(disc), len(disc) + len(polygon_box)
+    box = np.empty((count, 4))
+    for k in range(count):
+        if k < discs:
+            box[k, 0], box[k, 1] = disc[k, 0] - disc[k, 2], disc[k, 1] - disc[k, 2]
+            box[k, 2], box[k, 3] = disc[k, 0] + disc[k, 2], disc[k, 1] + disc[k, 2]
+        else:
+            box[k] = polygon_box[k - discs]
+    root, cycles = np.arange(count + 4), 0
+    for i in range(count):
+        for j in range(i + 1, count):
+            if j < discs:
+                gap = np.hypot(disc[j, 0] - disc[i, 0], disc[j, 1] - disc[i, 1]) - disc[i, 2] - disc[j, 2]
+            else:
+                aside = max(box[i, 0] - box[j, 2], box[j, 0] - box[i, 2], 0.0)
+                gap = np.hypot(aside, max(box[i, 1] - box[j, 3], box[j, 1] - box[i, 3], 0.0))
+            if gap < width:
+                cycles += _joined(root, i, j)
+    if bounded:
+        for i in range(count):
+            for side in range(4):
+                gap = box[i, side] - bounds[side] if side < 2 else bounds[side] - box[i, side]
+                if gap < width:
+                    cycles += _joined(root, i, count + side)
+        for side in range(4):
+            cycles += _joined(root, count + side, count + (side + 1) % 4)
     return cycles
+
+
+@njit(cache=True, nogil=True)
+def _joined(root, a, b):
+    """Joins the trees of two nodes; 1 if they were one tree already, which closes a cycle."""
+    while root[a] != a:
+        root[a] = root[root[a]]
+        a = root[a]
+    while root[b] != b:
+        root[b] = root[root[b]]
+        b = root[b]
+    root[a] = b
+    return 1 if a == b else 0
 
 
 def clearance_field(scene: "Scene", reach: float, smallest: float) -> ClearanceField:

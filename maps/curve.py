@@ -148,8 +148,7 @@ def end_control_points(
     span = horizon[..., None]
     rest = torch.zeros_like(goal)
     ends = torch.stack([position, velocity * span, acceleration * span * span, goal, rest, rest], dim=-2)
-    matrix = torch.as_tensor(basis.ends, dtype=ends.dtype, device=ends.device)
-    control = matrix @ ends
+    control = torch.as_tensor(basis.ends, dtype=ends.dtype, device=ends.device) @ ends
     control[..., 0, :] = position
     control[..., -END_POINTS:, :] = goal[..., None, :]
     return control

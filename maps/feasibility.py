@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
+from numba import njit
 
 from maps.connectivity import separated
 from maps.reason import Reason, ReasonCode
@@ -147,13 +148,10 @@ def _overlapping(question: _Question, _: np.ndarray) -> Iterator[tuple[int, Reas
     needed = question.radius[:, None] + question.radius + question.scenario.margin
     ends = (("starts", ReasonCode.START_OVERLAP, question.start), ("goals", ReasonCode.GOAL_OVERLAP, question.goal))
     for end, code, places in ends:
-        has = np.hypot(*(places[:, None] - places).transpose(2, 0, 1))
-        np.fill_diagonal(has, np.inf)
-        worst = (has - needed).argmin(1)
-        rows = np.arange(len(worst))
-        for k in np.flatnonzero((has - needed)[rows, worst] < -GAP_TOLERANCE):
+        worst, lack = _closest(places, needed)
+        for k in np.flatnonzero(lack < -GAP_TOLERANCE):
             other = int(worst[k])
-            value, limit = float(has[k, other]), float(needed[k, other])
+            value, limit = float(lack[k] + needed[k, other]), float(needed[k, other])
             text = f"the {end} of {question.name(k)} and {question.name(other)} are {value:.6g} m apart and need {limit:.6g} m"
             yield int(k), Reason(code, text, question.scenario.fleet.ids[other], value, limit)
 
@@ -225,6 +223,7 @@ def _too_short(question: _Question, _: np.ndarray) -> Iterator[tuple[int, Reason
         yield int(k), Reason(ReasonCode.HORIZON_TOO_SHORT, text, value=float(horizon), limit=float(least[k]))
 
 
+@njit(cache=True, nogil=True)
 def least_time(
     way: Float[np.ndarray, "N 2"], velocity: Float[np.ndarray, "N 2"], v_max: Float[np.ndarray, " N"], a_max: Float[np.ndarray, " N"]
 ) -> Float[np.ndarray, " N"]:
@@ -242,16 +241,35 @@ def least_time(
     Returns:
         s.
     """
-    straight = np.arctan2(way[:, 1], way[:, 0])
-    angle = straight + np.pi * np.arange(DIRECTIONS)[:, None] / DIRECTIONS
-    direction = np.stack([np.cos(angle), np.sin(angle)], -1)
-    far, fast = (direction * way).sum(-1), (direction * velocity).sum(-1)
-    sign = np.where(far >= 0.5 * fast * np.abs(fast) / a_max, 1.0, -1.0)  # to the other side of where braking would end
-    far, fast = sign * far, sign * fast
-    top = np.sqrt(np.maximum(a_max * far + 0.5 * fast**2, 0.0))  # speed at which to turn from acceleration to braking
-    below = np.minimum(top, v_max)
-    cruise = np.maximum(far - (2.0 * below**2 - fast**2) / (2.0 * a_max), 0.0) / v_max
-    return ((2.0 * below - fast) / a_max + np.where(top > v_max, cruise, 0.0)).max(0)
+    least = np.zeros(len(way))
+    for k in range(len(way)):
+        straight = np.arctan2(way[k, 1], way[k, 0])
+        for d in range(DIRECTIONS):
+            angle = straight + np.pi * d / DIRECTIONS
+            c, s = np.cos(angle), np.sin(angle)
+            far, fast = c * way[k, 0] + s * way[k, 1], c * velocity[k, 0] + s * velocity[k, 1]
+            if far < 0.5 * fast * np.abs(fast) / a_max[k]:  # to the other side of where braking would end
+                far, fast = -far, -fast
+            top = np.sqrt(max(a_max[k] * far + 0.5 * fast**2, 0.0))  # speed at which to turn from acceleration to braking
+            below = min(top, v_max[k])
+            time = (2.0 * below - fast) / a_max[k]
+            if top > v_max[k]:
+                time += max(far - (2.0 * below**2 - fast**2) / (2.0 * a_max[k]), 0.0) / v_max[k]
+            least[k] = max(least[k], time)
+    return least
+
+
+@njit(cache=True, nogil=True)
+def _closest(places, needed):
+    """For each place (N, 2) the other one that leaves least of what is needed (N, N), and what it leaves, m."""
+    worst, lack = np.zeros(len(places), np.int64), np.full(len(places), np.inf)
+    for i in range(len(places)):
+        for j in range(len(places)):
+            if i != j:
+                left = np.hypot(places[j, 0] - places[i, 0], places[j, 1] - places[i, 1]) - needed[i, j]
+                if left < lack[i]:
+                    worst[i], lack[i] = j, left
+    return worst, lack
 
 
 _PROOFS: tuple[Proof, ...] = (_outside, _occupied, _occupied_by_moving, _overlapping, _too_fast, _unstoppable, _disconnected, _too_short)

@@ -107,6 +107,8 @@ class ScenarioBatch:
         most = max(len(s) for s in scenarios)
 
         def padded(rows: list[Tensor], fill: float) -> Tensor:
+            if all(len(row) == most for row in rows):
+                return torch.stack(rows)
             out = rows[0].new_full((len(rows), most, *rows[0].shape[1:]), fill)
             for k, row in enumerate(rows):
                 out[k, : row.shape[0]] = row

@@ -20,4 +20,4 @@ def load_planner(threads: int = 2, weights: Path | None = None) -> Planner:
     """
     root = Path(__file__).resolve().parents[1]
     drop_stale_kernels(root / name for name in COMPILED)
-    return Planner(PlannerConfig(threads=threads), load_generator(weights, streams=threads), load_warm_start(weights))
+    return Planner(PlannerConfig(threads=threads), load_generator(weights, streams=threads), load_warm_start(weights, streams=threads))

@@ -32,14 +32,14 @@ def measure(control_points: Float[np.ndarray, "N n 2"], scenario: Scenario, hori
     basis = curve_basis(control_points.shape[1])
     columns = control_points.transpose(1, 0, 2).reshape(control_points.shape[1], -1)
     columns = columns - columns[0]  # far from the origin, squares of places would drown those of accelerations
-    squared = [float((columns * (basis.gram[k] @ columns)).sum()) / len(control_points) for k in (2, 3)]
+    squared = [float(np.vdot(columns, basis.gram[k] @ columns)) / len(control_points) for k in (2, 3)]
     rows, weights = speed_quadrature(basis.count)
-    speed = np.linalg.norm((rows @ columns).reshape(len(rows), -1, 2), axis=-1)
-    length = float(weights @ speed.sum(1))
-    straight = float(np.linalg.norm(scenario.goal.numpy() - scenario.start.numpy(), axis=1).sum())
-    ratio = length / max(straight, 1e-6)
+    velocity = rows @ columns
+    length = float((weights @ np.hypot(velocity[:, ::2], velocity[:, 1::2])).sum())
+    way = scenario.goal.numpy() - scenario.start.numpy()
+    ratio = length / max(float(np.hypot(way[:, 0], way[:, 1]).sum()), 1e-6)
     mean_sq_acc = squared[0] / horizon**4
-    cost = ratio + 0.5 * mean_sq_acc / float(((scenario.fleet.a_max / 2) ** 2).mean())
+    cost = ratio + 0.5 * mean_sq_acc / float(np.square(0.5 * scenario.fleet.a_max.numpy()).mean())
     return Metrics(length, ratio, mean_sq_acc, squared[1] / horizon**6, cost)
 
 

@@ -1,5 +1,7 @@
 """Joint trajectories to start from: straight minimum-jerk lines and perturbed ones."""
 
+from functools import lru_cache
+
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -27,13 +29,21 @@ def straight_lines(batch: ScenarioBatch, count: int) -> Float[Tensor, "S 1 N n 2
 
     Two robots that meet head-on would else push each other straight back, and never step aside.
     """
-    lines = batch.minimum_jerk(count)
-    way = batch.goal - batch.start
-    aside = torch.stack([way[..., 1], -way[..., 0]], dim=-1) / way.norm(dim=-1, keepdim=True).clamp_min(1e-9)
-    spread = 2.0 * (GOLDEN * torch.arange(1, lines.shape[1] + 1, dtype=lines.dtype) % 1.0) - 1.0
-    shape = torch.sin(torch.linspace(0.0, torch.pi, count, dtype=lines.dtype))
+    lines = batch.minimum_jerk(count).numpy()
+    way = batch.goal.numpy() - batch.start.numpy()
+    length = np.maximum(np.sqrt(way[..., 0] ** 2 + way[..., 1] ** 2), 1e-9)
+    spread = 2.0 * (GOLDEN * np.arange(1, lines.shape[1] + 1) % 1.0) - 1.0
+    size = HAIR * spread * batch.radius.numpy() / length
+    aside = np.stack([size * way[..., 1], -size * way[..., 0]], axis=-1)
+    return torch.from_numpy(lines + aside[:, :, None] * _arch(count)[:, None])[:, None]
+
+
+@lru_cache(maxsize=64)
+def _arch(count: int) -> Float[np.ndarray, " n"]:
+    """Half a sine over the control points, 0 at those that the ends determine."""
+    shape = np.sin(np.linspace(0.0, np.pi, count))
     shape[:END_POINTS] = shape[-END_POINTS:] = 0.0
-    return (lines + (HAIR * (spread * batch.radius)[..., None] * aside)[:, :, None] * shape[:, None])[:, None]
+    return shape
 
 
 def perturbed_lines(batch: ScenarioBatch, count: int, many: int, seeds: list[int]) -> Float[Tensor, "S M N n 2"]:

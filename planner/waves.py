@@ -75,7 +75,7 @@ def is_open(scenario: Scenario) -> bool:
     if scene.polygons or scene.grid is not None:
         return False
     x0, y0, x1, y1 = scene.extent
-    covered = torch.pi * (scene.discs[:, 2] + 2.0 * scenario.fleet.radius.mean()).square().sum()
+    covered = np.pi * np.square(scene.discs[:, 2].numpy() + 2.0 * scenario.fleet.radius.numpy().mean()).sum()
     return bool(covered <= CROWDED * (x1 - x0) * (y1 - y0))
 
 

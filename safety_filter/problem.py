@@ -8,10 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 import torch
+from numba import njit
 
 from maps.curve import curve_basis
 from maps.scenario import Scenario
-from maps.world import obstacle_distances
+from maps.world import obstacle_distance
 from safety_filter.banded import BANDS
 from safety_filter.corrections import BLOCK, Iterate, Limits
 from safety_filter.kernel import Schedule, Tables
@@ -53,7 +54,7 @@ class FilterConfig:
 
 def time_scale(scenario: Scenario) -> float:
     """Tau = sqrt(radius / a_max) of a fleet's means, s."""
-    return float(scenario.fleet.radius.mean() / scenario.fleet.a_max.mean()) ** 0.5
+    return float(scenario.fleet.radius.numpy().mean() / scenario.fleet.a_max.numpy().mean()) ** 0.5
 
 
 @lru_cache(maxsize=64)
@@ -95,10 +96,10 @@ def length_weight(scenario: Scenario, config: FilterConfig) -> float:
     if config.two_mode:
         return 0.0
     tau, fleet = time_scale(scenario), scenario.fleet
-    bend = config.bend_weight * tau**4 * float(((fleet.a_max / 2) ** 2).mean())
-    straight = float((scenario.goal - scenario.start).norm(dim=-1).mean())
-    pace = straight / float(scenario.horizon or 1.0)
-    leisurely = float(fleet.radius.mean()) / tau
+    bend = config.bend_weight * tau**4 * float(np.square(0.5 * fleet.a_max.numpy()).mean())
+    way = scenario.goal.numpy() - scenario.start.numpy()
+    pace = float(np.hypot(way[:, 0], way[:, 1]).mean()) / float(scenario.horizon or 1.0)
+    leisurely = float(fleet.radius.numpy().mean()) / tau
     return config.length_weight * bend * pace / max(pace, leisurely) ** 2
 
 
@@ -135,31 +136,36 @@ def make_limits(scenario: Scenario, samples: int, aim: float, config: FilterConf
 
     A pair that starts with less room than aimed at would else never pass, though nothing is wrong.
     """
-    fleet = scenario.fleet
-    radius = fleet.radius.numpy() + 0.5 * scenario.margin
-    pair = radius[:, None] + radius[None]
-    wall = radius + 0.5 * scenario.margin
-    pairs, walls = [], []
-    for ends in (scenario.start.numpy(), None, scenario.goal.numpy()):
-        if ends is None:
-            pairs.append(pair + aim)
-            walls.append(wall + aim)
-            continue
-        between = np.linalg.norm(ends[:, None] - ends[None], axis=-1)
-        pairs.append(np.clip(between - 0.5 * aim, pair, pair + aim))
-        walls.append(np.clip(_wall_room(ends, scenario) - 0.5 * aim, wall, wall + aim))
-    place, need = mover_needs(scenario, samples, wall + aim)
+    fleet, margin = scenario.fleet, scenario.margin
+    radius = fleet.radius.numpy()
+    pairs, walls = _needs(scenario.start.numpy(), scenario.goal.numpy(), radius, (margin, aim), scenario.scene.world)
+    place, need = mover_needs(scenario, samples, walls[1])
     speed, bend = fleet.v_max.numpy() * config.slack, fleet.a_max.numpy() * config.bend_slack
-    return Limits(np.stack(pairs), np.stack(walls), speed, bend, place, need)
+    return Limits(pairs, walls, speed, bend, place, need)
 
 
-def _wall_room(places: np.ndarray, scenario: Scenario) -> np.ndarray:
-    """Distance from each place to the nearest obstacle or side of the bounds, m."""
-    world = scenario.scene.world
-    room = obstacle_distances(places, world, 10.0 * float(scenario.fleet.radius.max()) + scenario.margin)[0]
-    bounds = world.bounds
-    sides = np.minimum(places - bounds[:2], bounds[2:] - places).min(1)
-    return np.minimum(room, sides)
+@njit(cache=True, nogil=True)
+def _needs(start, goal, radius, rooms, world):
+    """Distances that pairs (3, N, N) and robots and walls (3, N) need at the start, between, and at the goal, m."""
+    margin, aim = rooms
+    robots = len(radius)
+    pairs, walls = np.empty((3, robots, robots)), np.empty((3, robots))
+    reach, b = 10.0 * radius.max() + margin, world.bounds
+    for i in range(robots):
+        wall = radius[i] + margin
+        walls[1, i] = wall + aim
+        for j in range(robots):
+            pairs[1, i, j] = radius[i] + radius[j] + margin + aim
+        for k in (0, 2):
+            place = start if k == 0 else goal
+            x, y = place[i, 0], place[i, 1]
+            room = min(obstacle_distance(x, y, world, reach)[0], x - b[0], b[2] - x, y - b[1], b[3] - y)
+            walls[k, i] = min(max(room - 0.5 * aim, wall), wall + aim)
+            for j in range(robots):
+                pair = radius[i] + radius[j] + margin
+                between = np.hypot(place[j, 0] - x, place[j, 1] - y)
+                pairs[k, i, j] = min(max(between - 0.5 * aim, pair), pair + aim)
+    return pairs, walls
 
 
 def mover_needs(scenario: Scenario, samples: int, room: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
