@@ -200,6 +200,31 @@ def _update(tables, schedule, iterate, penalty, pairs_weight, gap, speed, accele
             control[k, a] += right[k, a]
 
 
+@njit(cache=True, nogil=True)
+def _empty_samples(samples, columns):
+    """Room for the values of (columns // 2) robots."""
+    by_time, by_lane = (samples, columns), (columns, samples)
+    return Samples(np.empty(by_time), np.empty(by_time), np.empty(by_time), np.empty(by_lane), np.empty(by_lane))
+
+
+@njit(cache=True, nogil=True)
+def _within(schedule, progress):
+    """Whether the violations last seen are within the tolerances."""
+    limits = progress[3] <= schedule.speed_tolerance and progress[4] <= schedule.acceleration_tolerance
+    return progress[2] <= schedule.gap_tolerance and limits
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+def passes(tables, limits, world, schedule, iterate):
+    """Whether an iterate that has not been looked at yet passes; looks, and changes nothing else, see `advance`."""
+    samples, columns = tables.value.shape[0], iterate.control.shape[1]
+    values, stiff, progress = _empty_samples(samples, columns), max(1.0, schedule.wall_penalty / iterate.progress[1]), iterate.progress
+    gap, speed, bend = _corrections(samples, columns // 2), _corrections(samples, columns // 2), _corrections(samples, columns // 2)
+    _sample(tables, iterate, values)
+    progress[2], progress[3], progress[4], _ = _project(tables, limits, world, stiff, values, iterate, gap, speed, bend)
+    return _within(schedule, progress)
+
+
 @njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
 def advance(tables, limits, world, schedule, iterate, rounds):
     """Runs a problem on for some rounds, or until its iterate passes the tolerances.
@@ -217,13 +242,7 @@ def advance(tables, limits, world, schedule, iterate, rounds):
     """
     count, columns = iterate.control.shape
     robots, samples = columns // 2, tables.value.shape[0]
-    values = Samples(
-        np.empty((samples, columns)),
-        np.empty((samples, columns)),
-        np.empty((samples, columns)),
-        np.empty((columns, samples)),
-        np.empty((columns, samples)),
-    )
+    values = _empty_samples(samples, columns)
     gap, speed, acceleration = _corrections(samples, robots), _corrections(samples, robots), _corrections(samples, robots)
     right, matrix = np.empty((count, columns)), np.empty((count, 6, 2 if schedule.two_mode else robots))
     progress = iterate.progress
@@ -233,11 +252,7 @@ def advance(tables, limits, world, schedule, iterate, rounds):
         progress[2], progress[3], progress[4], pairs_weight = _project(
             tables, limits, world, stiff, values, iterate, gap, speed, acceleration
         )
-        if (
-            progress[2] <= schedule.gap_tolerance
-            and progress[3] <= schedule.speed_tolerance
-            and progress[4] <= schedule.acceleration_tolerance
-        ):
+        if _within(schedule, progress):
             return True
         if progress[0] > 0 and progress[0] % schedule.stage_rounds == 0:
             progress[1] = min(progress[1] * schedule.growth, schedule.most_penalty)

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from maps.scenario import Scenario, ScenarioBatch
 from maps.trajectory import TrajectoryBatch
-from safety_filter.kernel import advance
+from safety_filter.kernel import advance, passes
 from safety_filter.problem import (
     FilterConfig,
     columns,
@@ -187,7 +187,7 @@ class _Run:
 
     def passes_at_once(self, control_points: np.ndarray) -> bool:
         """Whether the proposal passes the filter's own test as it is; the run has not begun after it."""
-        passed = advance(self.tables, self.limits, self.scenario.scene.world, self.schedule, self.iterate, 1)
+        passed = passes(self.tables, self.limits, self.scenario.scene.world, self.schedule, self.iterate)
         self.iterate = make_iterate(control_points, self.tables, self.config.penalty)
         return passed
 
