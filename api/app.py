@@ -76,7 +76,7 @@ def create_app(
     metrics, traffic = Metrics(), Traffic(settings.max_bodies_bytes)
     app.state.metrics, app.state.traffic = metrics, traffic
     app.add_middleware(GZipMiddleware, minimum_size=1024, compresslevel=1)  # level 9 takes twenty times as long for a fifth less
-    app.add_middleware(Gate, settings=settings, metrics=metrics)
+    app.add_middleware(Gate, settings=settings, metrics=metrics, refusal=lambda: app.state.desk.engine.refusal())
     if settings.cors_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.cors_origins, allow_methods=["*"], allow_headers=["*"], max_age=600)
     app.add_middleware(RequestFrame, traffic=traffic, metrics=metrics, body_timeout=settings.body_timeout_s)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from api.problems import MEDIA_TYPE, Problem
 
@@ -20,15 +21,18 @@ if TYPE_CHECKING:
 log = logging.getLogger("flowfleet.connections")
 
 
-def _full() -> bytes:
-    """The answer of a server whose connections are all busy, on the wire."""
-    problem = Problem(503, "TOO_MANY_CONNECTIONS", "all connections are busy")
+MOST_HEAD = 64 * 1024  # bytes of a request's head
+
+
+def _farewell(problem: Problem) -> bytes:
+    """The last answer of a connection, on the wire."""
     body = problem.body()
-    head = f"HTTP/1.1 503 Service Unavailable\r\ncontent-type: {MEDIA_TYPE}\r\nretry-after: 1\r\nconnection: close\r\n"
-    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    headers = {"content-type": MEDIA_TYPE, **problem.headers, "connection": "close", "content-length": str(len(body))}
+    lines = [f"HTTP/1.1 {problem.status} {HTTPStatus(problem.status).phrase}", *(f"{name}: {value}" for name, value in headers.items())]
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
-def bounded_connections(settings: Settings) -> type[H11Protocol]:
+def bounded_connections(settings: Settings) -> type[HttpToolsProtocol]:
     """The web server's protocol with the limits that the settings say."""
     most, head, answer = settings.max_connections, settings.header_timeout_s, settings.body_timeout_s
 
@@ -38,10 +42,11 @@ def bounded_connections(settings: Settings) -> type[H11Protocol]:
     return Bounded
 
 
-class _Connection(H11Protocol):
+class _Connection(HttpToolsProtocol):
     """One connection."""
 
     limits: tuple[int, float, float]  # connections; s for a head; s for a caller to take what is sent
+    head_bytes: int | None = None  # of the head that is coming; None: none is
     waiting_since = 0.0  # s, on the loop's clock: since when no request has come
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
@@ -58,10 +63,24 @@ class _Connection(H11Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes have come: of a head, which has its time, or of a body, which the application times."""
         super().data_received(data)
+        if self.head_bytes is not None:
+            self.head_bytes += len(data)
+            if self.head_bytes > MOST_HEAD:
+                self._part(Problem(431, "HEAD_TOO_LARGE", f"a request's head may have {MOST_HEAD} bytes"))
         if self.transport.is_closing() or not self.awaits_request:
             self._head_timer = _cancelled(self._head_timer)
         else:
             self._start_head_timer()
+
+    def on_message_begin(self) -> None:
+        """A head begins."""
+        self.head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """A head has come."""
+        self.head_bytes = None
+        super().on_headers_complete()
 
     def on_response_complete(self) -> None:
         """A request has been answered."""
@@ -101,7 +120,10 @@ class _Connection(H11Protocol):
             self.connections.discard(oldest)
             return
         log.warning("too many connections")
-        self.transport.write(_full())
+        self._part(Problem(503, "TOO_MANY_CONNECTIONS", "all connections are busy", headers={"Retry-After": "1"}))
+
+    def _part(self, problem: Problem) -> None:
+        self.transport.write(_farewell(problem))
         self.transport.close()
 
 

@@ -57,6 +57,7 @@ class Desk:
         self.intake = Intake(settings, self.maps, self.store)
         self.engine = Engine(partial(self._loaded, load), _engine_config(settings), metrics.batch)
         self.jobs = JobRunner(self, _runner_config(settings), RetentionConfig(3600.0 * settings.keep_hours, settings.max_kept_plans))
+        self._turn = asyncio.Lock()
         self._side = ThreadPoolExecutor(1, thread_name_prefix="checks")
 
     def open(self, on_ready: Callable[[], None] | None = None) -> None:
@@ -87,9 +88,12 @@ class Desk:
         return await asyncio.get_running_loop().run_in_executor(self._side, work)
 
     async def order(self, body: bytes, received: float) -> Order:
-        """Reads a planning request."""
+        """Reads a planning request; one at a time, and whatever else the event loop has to do comes in between."""
         if len(body) <= _INLINE_BYTES and b"previous_plan" not in body:
-            return self.intake.order(body, received)
+            with self.engine.place():
+                async with self._turn:
+                    await asyncio.sleep(0)
+                    return self.intake.order(body, received)
         return await self.aside(lambda: self.intake.order(body, received))
 
     async def plan(self, order: Order) -> Answer:

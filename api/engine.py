@@ -8,6 +8,7 @@ import logging
 import math
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
@@ -19,7 +20,7 @@ from maps.reason import Reason, ReasonCode
 from planner.plan import Plan, PlanOptions, PlanStatus, RobotPlan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from maps.scenario import Scenario
     from planner.pipeline import Planner
@@ -65,6 +66,7 @@ class Engine:
         self._load = load
         self._on_batch = on_batch
         self._room = WaitingRoom(self.config.queue_size, self.config.ageing)
+        self._read = 0  # requests that are being read, each of which will want a place
         self._news = threading.Condition()
         self._threads = [threading.Thread(target=self._begin, name="engine", daemon=True)]
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -90,6 +92,24 @@ class Engine:
     def active(self) -> int:
         """Requests that are planned."""
         return len(self._room.taken)
+
+    def refusal(self) -> Problem | None:
+        """What a request that came now would be told for want of a place to wait; None where there is one."""
+        with self._news:
+            return self._full() if len(self._room) + self._read >= self._room.size else None
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Keeps a place for a request that is being read; on the event loop."""
+        self._read += 1
+        try:
+            yield
+        finally:
+            self._read -= 1
+
+    def _full(self) -> Problem:
+        wait = self._room.ahead(math.inf) / len(self._threads)
+        return _refusal("QUEUE_FULL", f"{len(self._room)} requests are waiting already", wait)
 
     async def submit(self, scenario: Scenario, options: PlanOptions, priority: int = 5) -> Answer:
         """Waits for the plan of a scenario.
@@ -119,9 +139,9 @@ class Engine:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         now, cost = time.monotonic(), self.times.expected(scenario, options)
         with self._news:
-            wait = self._room.ahead(self._room.urgency(now, priority)) / len(self._threads)
             if self._room.full:
-                raise _refusal("QUEUE_FULL", f"{len(self._room)} requests are waiting already", wait)
+                raise self._full()
+            wait = self._room.ahead(self._room.urgency(now, priority)) / len(self._threads)
             if options.deadline is not None and wait > 0.0 and now + wait + cost > options.deadline:
                 raise _refusal("OVERLOADED", f"the deadline would come before the planner, which is busy for about {wait:.2g} s", wait)
             entry = self._room.enter(scenario, options, future, now, priority, cost)

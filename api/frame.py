@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import re
 import time
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ log = logging.getLogger("flowfleet.access")
 faults = logging.getLogger("flowfleet.api")
 
 PROBES = frozenset({"/livez", "/readyz", "/healthz", "/version", "/metrics"})  # answered by a stopping server too
+TURNED_AWAY = frozenset({429, 503})
+QUIET = 1.0  # s between two log lines about requests that were turned away: under a flood, lines would cost what plans need
 _GOOD_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _TRACE = re.compile(rb"[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}.*")  # W3C traceparent
 _HEADERS = (
@@ -51,6 +54,8 @@ class RequestFrame:
         self.traffic = traffic
         self.metrics = metrics
         self.body_timeout = body_timeout
+        self._unsaid = 0  # requests turned away since the last line about one
+        self._said = -math.inf  # s, time.monotonic(), of that line
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -74,6 +79,12 @@ class RequestFrame:
         self.metrics.answered(_endpoint(scope), state.get("outcome") or str(visit.status), seconds)
         line = {"method": scope["method"], "path": scope["path"], "status": visit.status, "ms": round(1e3 * seconds, 3)}
         line |= {"bytes": visit.sent} | {key: state[key] for key in ("queue_ms", "plan_id") if key in state}
+        if visit.status in TURNED_AWAY:
+            now = time.monotonic()
+            if now < self._said + QUIET:
+                self._unsaid += 1
+                return
+            self._said, line["more_turned_away"], self._unsaid = now, self._unsaid, 0
         log.info("request", extra=line)
 
 

@@ -10,6 +10,8 @@ from api.problems import Problem
 from api.rates import RateConfig, Rates
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from api.metrics import Metrics
@@ -19,8 +21,14 @@ if TYPE_CHECKING:
 class Gate:
     """ASGI middleware in front of all calls but the probes."""
 
-    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, metrics: Metrics, refusal: Callable[[], Problem | None]) -> None:
         """Around `app`.
+
+        Args:
+            app: the application.
+            settings: keys and rates.
+            metrics: counts who is turned away.
+            refusal: what a planning request is told while the planner has no place for it; None: it has one.
 
         Raises:
             InvalidInput: the keys cannot be used.
@@ -29,6 +37,7 @@ class Gate:
         self._keys = Keys(settings)
         self._rates = Rates(RateConfig(settings.rate_per_s, settings.rate_burst, settings.max_inflight_per_key, settings.max_callers))
         self._metrics = metrics
+        self._refusal = refusal
         self._open = (PROBES | {"/"}) - (set() if settings.metrics_open else {"/metrics"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -45,6 +54,16 @@ class Gate:
             return
         scope["state"]["caller"] = caller
         try:
-            await self.app(scope, receive, send)
+            problem = self._refusal() if _plans(scope) else None
+            if problem is None:
+                await self.app(scope, receive, send)
+            else:  # reading the body first would take longer than planning has left
+                self._metrics.rejected(problem.code)
+                await send_problem(scope, send, problem)
         finally:
             self._rates.leave(caller)
+
+
+def _plans(scope: Scope) -> bool:
+    """Whether a request wants a plan made; one with an idempotency key may want one that was made before."""
+    return scope["path"] == "/v1/plans" and scope["method"] == "POST" and all(name != b"idempotency-key" for name, _ in scope["headers"])

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -167,28 +169,35 @@ async def _probed(server: Server, seconds: float, every: float = 0.05) -> list[R
     return replies
 
 
-def hostile_row(server: Server, load: Load, kind: str, callers: int, size_mb: float) -> list:
-    """Health's latency while many callers send bodies that never end ("slow"), are too large ("oversized"), or nothing ("quiet")."""
-    message = load.messages()[0]
-    padded = encoded({"padding": " " * int(1e6 * size_mb)})
+async def _bother(url: str, load: Load, kind: str, callers: int, size_mb: float) -> list[Reply]:
+    message, padded = load.messages()[0], encoded({"padding": " " * int(1e6 * size_mb)})
 
     async def send_oversized() -> list[Reply]:
         until, replies = time.perf_counter() + load.seconds, []
         while time.perf_counter() < until:
-            replies.append(await Connection(server.url, patience=30.0).send(padded))
+            replies.append(await Connection(url, patience=30.0).send(padded))
         return replies
 
-    async def bother() -> list[Reply]:
-        if kind == "slow":
-            return await asyncio.gather(*(dripped(server.url, message, load.seconds, 0.2) for _ in range(callers)))
-        if kind == "oversized":
-            return [reply for found in await asyncio.gather(*(send_oversized() for _ in range(callers))) for reply in found]
-        return []
+    if kind == "slow":
+        return await asyncio.gather(*(dripped(url, message, load.seconds, 0.2) for _ in range(callers)))
+    if kind == "oversized":
+        return [reply for found in await asyncio.gather(*(send_oversized() for _ in range(callers))) for reply in found]
+    return []
+
+
+def bothered(url: str, load: Load, kind: str, callers: int, size_mb: float) -> list[Reply]:
+    """What callers get who send as `hostile_row` says; blocks."""
+    return asyncio.run(_bother(url, load, kind, callers, size_mb))
+
+
+def hostile_row(server: Server, load: Load, kind: str, callers: int, size_mb: float) -> list:
+    """Health's latency while many callers send bodies that never end ("slow"), are too large ("oversized"), or nothing ("quiet")."""
 
     async def both() -> tuple[list[Reply], list[Reply], Watch]:
         async with watched(server, 0.2) as watch:
-            probes, others = await asyncio.gather(_probed(server, load.seconds), bother())
-            return probes, others, watch
+            with ProcessPoolExecutor(1, get_context("spawn")) as apart:  # else the probe would wait for the bodies' sender
+                others = asyncio.get_running_loop().run_in_executor(apart, bothered, server.url, load, kind, callers, size_mb)
+                return await _probed(server, load.seconds), await others, watch
 
     probes, others, watch = asyncio.run(both())
     times = latencies_ms(r for r in probes if r.status == 200)

@@ -91,6 +91,17 @@ def test_a_full_queue_says_when_to_come_back(planner, order) -> None:
     assert all(a.plan.status is PlanStatus.SUCCEEDED for a in answers if not isinstance(a, Problem))
 
 
+def test_requests_that_are_being_read_have_their_places(planner) -> None:
+    engine = Engine(lambda: planner, EngineConfig(queue_size=2))
+    with engine.place():
+        assert engine.refusal() is None
+        with engine.place():
+            refusal = engine.refusal()
+            assert refusal is not None
+            assert (refusal.status, refusal.code) == (503, "QUEUE_FULL")
+    assert engine.refusal() is None
+
+
 def test_a_waiting_request_is_answered_at_its_deadline_and_leaves_the_queue(planner, order) -> None:
     async def scene(engine: Engine) -> Any:
         behind = [asyncio.ensure_future(engine.submit(order.scenario, order.options)) for _ in range(30)]

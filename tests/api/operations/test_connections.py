@@ -1,5 +1,6 @@
 """Slow and silent callers over real connections: they are sent away in time, and others are answered meanwhile."""
 
+import re
 import socket
 import time
 from contextlib import suppress
@@ -137,3 +138,34 @@ def test_all_bodies_together_have_a_limit(loading_port_of) -> None:
         first.sendall(b" " * 1000)  # nothing but blanks: complete, and no JSON
         assert first.recv(200).startswith(b"HTTP/1.1 400")
     assert healthy(port)
+
+
+def test_a_head_without_end_is_told_so(loading_port_of) -> None:
+    port = loading_port_of()
+    with connected(port) as connection:
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\nx-long: " + b"y" * 60_000)
+        time.sleep(0.3)
+        connection.sendall(b"y" * 8_000)
+        answer = answered(connection)
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert b'"HEAD_TOO_LARGE"' in answer
+    assert healthy(port)
+
+
+def test_a_request_that_is_refused_early_leaves_its_connection_usable(loading_port_of) -> None:
+    port = loading_port_of(api_keys=("k",))
+    with connected(port) as connection:
+        connection.sendall(HEAD + b"content-length: 200000\r\n\r\n" + b" " * 1000)
+        assert one_answer(connection).startswith(b"HTTP/1.1 401")
+        connection.sendall(b" " * 199_000 + b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert one_answer(connection).startswith(b"HTTP/1.1 200")
+
+
+def one_answer(connection: socket.socket) -> bytes:
+    """An answer whose length is said, and no byte more."""
+    answer = b""
+    while b"\r\n\r\n" not in answer:
+        answer += connection.recv(1)
+    length = re.search(rb"content-length: (\d+)", answer.lower())
+    assert length is not None
+    return answer + connection.recv(int(length[1]), socket.MSG_WAITALL)

@@ -4,6 +4,7 @@ import gzip
 import io
 import json
 import logging
+import time
 
 import pytest
 
@@ -113,3 +114,14 @@ def test_telemetry_is_off_unless_asked_for_and_leaves_probes_out(loading_client_
     assert [on[kind] for kind in kinds] == [True] * 4
     assert on["exclude"]({"path": "/readyz"})
     assert not on["exclude"]({"path": "/v1/plans"})
+
+
+def test_a_flood_of_refusals_is_a_line_now_and_then(loading_client_of, lines, monkeypatch) -> None:
+    monkeypatch.setattr("api.frame.QUIET", 0.5)
+    client = loading_client_of(rate_per_s=0.001, rate_burst=1)
+    assert [client.get("/v1/maps").status_code for _ in range(6)] == [200, *[429] * 5]
+    time.sleep(0.6)
+    assert client.get("/v1/maps").status_code == 429
+    said = [line for line in lines() if line["logger"] == "flowfleet.access"]
+    assert [line["status"] for line in said] == [200, 429, 429]
+    assert [line.get("more_turned_away") for line in said] == [None, 0, 4]

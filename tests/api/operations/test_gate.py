@@ -182,3 +182,17 @@ def test_pages_of_other_origins_call_only_where_that_is_allowed(loading_client_o
     assert (refused.status_code, refused.headers["access-control-allow-origin"]) == (401, "https://ui.example")
     other = client.options("/v1/plans", headers=asks | {"origin": "https://evil.example"})
     assert "access-control-allow-origin" not in other.headers
+
+
+def test_a_full_queue_refuses_before_a_body_is_read(loading_client_of) -> None:
+    client = loading_client_of(queue_size=1)
+    spoiled = {"content": b"{", "headers": {"content-type": "application/json"}}
+    assert client.post("/v1/plans", **spoiled).status_code == 400
+    with client.app.state.desk.engine.place():
+        answer = client.post("/v1/plans", **spoiled)
+        assert (answer.status_code, answer.json()["code"]) == (503, "QUEUE_FULL")
+        assert int(answer.headers["retry-after"]) >= 1
+        assert client.get("/v1/maps").status_code == 200
+        spoiled["headers"]["idempotency-key"] = "a"  # it may have its answer already
+        assert client.post("/v1/plans", **spoiled).status_code == 400
+    assert client.post("/v1/plans", **spoiled).status_code == 400
