@@ -5,7 +5,7 @@
     python benchmarks/load.py overload --times 4              # far above it
     python benchmarks/load.py overhead                        # what HTTP adds to planning
     python benchmarks/load.py hostile                         # slow and oversized bodies, and health meanwhile
-    python benchmarks/load.py soak --seconds 3600             # whether anything creeps
+    python benchmarks/load.py soak --seconds 1800             # whether anything creeps at 70 % of capacity
 
 Without --url a server is started for each measurement; its log and the tables are left in --out.
 """
@@ -71,11 +71,11 @@ def _arguments() -> argparse.Namespace:
 def _own_arguments(command: argparse.ArgumentParser, name: str) -> None:
     if name == "batches":
         command.add_argument("--sizes", default=BATCHES, help="largest batches allowed, separated by commas")
-    if name == "poisson":
+    if name in ("poisson", "soak"):
         command.add_argument("--share", type=float, default=0.7, help="of capacity")
     if name == "overload":
         command.add_argument("--times", type=float, default=4.0, help="over capacity")
-    if name in ("poisson", "overload"):
+    if name in ("poisson", "overload", "soak"):
         command.add_argument("--capacity", type=float, help="plans a second; measured first by default")
         command.add_argument("--capacity-seconds", type=float, default=10.0, help="of that measurement")
     if name == "hostile":
@@ -144,7 +144,8 @@ def _hostile(arguments: argparse.Namespace) -> tuple[list[str], list[list]]:
 
 def _soak(arguments: argparse.Namespace) -> tuple[list[str], list[list]]:
     with _server(arguments) as server:
-        row, watch = cases.soak_row(server, _load(arguments))
+        rate = arguments.share * _capacity(arguments, server)
+        row, watch = cases.soak_row(server, _load(arguments), rate)
     _keep(arguments, watch)
     return cases.SOAK_HEADER, [row]
 

@@ -119,8 +119,8 @@ def open_row(server: Server, load: Load, rate: float, label: str) -> list:
     ]
 
 
-async def _watched_arrivals(server: Server, load: Load, rate: float) -> tuple[list[Reply], Watch]:
-    async with watched(server) as watch:
+async def _watched_arrivals(server: Server, load: Load, rate: float, every: float = 1.0) -> tuple[list[Reply], Watch]:
+    async with watched(server, every) as watch:
         return await open_loop(server.url, load.messages(), rate, load.seconds, load.seed), watch
 
 
@@ -210,14 +210,9 @@ def hostile_row(server: Server, load: Load, kind: str, callers: int, size_mb: fl
     return [label, shown, percentile(times, 50), percentile(times, 99), max(times, default=None), said or "-", most]
 
 
-async def _soaked(server: Server, load: Load, every: float) -> tuple[list[Reply], Watch]:
-    async with watched(server, every) as watch:
-        return await measured(server.url, load.messages(), load.callers, load.seconds, load.warm_up), watch
-
-
-def soak_row(server: Server, load: Load) -> tuple[list, Watch]:
-    """A closed loop for long: whether memory, files or latencies creep."""
-    replies, watch = asyncio.run(_soaked(server, load, max(load.seconds / 2000.0, 0.2)))
+def soak_row(server: Server, load: Load, rate: float) -> tuple[list, Watch]:
+    """Random arrivals at a rate below capacity for long: whether memory, files or latencies creep."""
+    replies, watch = asyncio.run(_watched_arrivals(server, load, rate, max(load.seconds / 2000.0, 0.2)))
     answered = sorted(accepted(replies), key=lambda r: r.at)
     quarter = max(len(answered) // 4, 1)
     first, last = latencies_ms(answered[:quarter]), latencies_ms(answered[-quarter:])
