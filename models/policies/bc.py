@@ -4,7 +4,6 @@ Source: Lipman et al., Flow Matching for Generative Modeling (2023), conditioned
 """
 
 from dataclasses import dataclass, field
-from typing import Self
 
 from jaxtyping import Float
 from torch import Tensor
@@ -25,12 +24,12 @@ class BCConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)  # rate; nothing is discounted
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "BCConfig":
         """Ten Euler steps, as the base of Flow Q-Learning is published."""
         return cls(solver=Solver("euler", 10))
 
     @classmethod
-    def cpu(cls) -> Self:
+    def cpu(cls) -> "BCConfig":
         """Small networks, three midpoint steps."""
         return cls(Solver(steps=3), NetworkConfig((256, 256, 256)))
 

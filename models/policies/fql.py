@@ -4,7 +4,6 @@ Source: Park, Li and Levine, Flow Q-Learning (2025).
 """
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -33,12 +32,12 @@ class FQLConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)  # rates
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "FQLConfig":
         """As published: values not normalised, alpha 10, ten Euler steps."""
         return cls(alpha=10.0, normalize_q_loss=False, solver=Solver("euler", 10))
 
     @classmethod
-    def cpu(cls) -> Self:
+    def cpu(cls) -> "FQLConfig":
         """Small networks, three midpoint steps."""
         hidden = (256, 256, 256)
         return cls(solver=Solver(steps=3), critic=NetworkConfig(hidden, layer_norm=True), actor=NetworkConfig(hidden))

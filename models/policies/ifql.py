@@ -5,7 +5,6 @@ flow in place of diffusion as in Park, Li and Levine, Flow Q-Learning (2025).
 """
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -32,12 +31,12 @@ class IFQLConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)  # rates
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "IFQLConfig":
         """As published: ten Euler steps."""
         return cls(solver=Solver("euler", 10))
 
     @classmethod
-    def cpu(cls) -> Self:
+    def cpu(cls) -> "IFQLConfig":
         """Small networks, three midpoint steps, eight candidates."""
         hidden = (256, 256, 256)
         return cls(num_samples=8, solver=Solver(steps=3), critic=NetworkConfig(hidden, layer_norm=True), flow=NetworkConfig(hidden))

@@ -5,6 +5,7 @@ respect to t along the flow, that is u = v + (r - t) du/dt with du/dt = du/dx v 
 Source: Geng et al., Mean Flows for One-step Generative Modeling (2025), there with time running from data to noise.
 """
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -39,7 +40,9 @@ def meanflow_loss(
     t, r = times.amin(-1, keepdim=True), times.amax(-1, keepdim=True)
     velocity = action - noise
     ahead = (velocity, torch.ones_like(t), torch.zeros_like(r))
-    both = jvp(field, (interpolate(noise, action, t), t, r), ahead)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own import at the first forward derivative
+        both = jvp(field, (interpolate(noise, action, t), t, r), ahead)
     target = (velocity + (r - t) * both[1]).detach()
     error = (both[0] - target).square().mean(-1)
     return (error if weight is None else weight * error).mean()

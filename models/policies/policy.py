@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,8 @@ from models.policies.draws import Draws
 from models.policies.networks import Sizes
 from models.policies.stored import StoredPolicy, read_policy, rebuild, write_policy
 from models.policies.transitions import Transitions
+
+Kind = TypeVar("Kind", bound="Policy")
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class Policy(nn.Module, ABC):
         write_policy(path, self, StoredPolicy(type(self).__name__, self.sizes, self.config, self.updates))
 
     @classmethod
-    def load(cls, path: Path) -> Self:
+    def load(cls: type[Kind], path: Path) -> Kind:
         """The policy that `save` stored, on the CPU; it goes on as if it had never stopped.
 
         Args:

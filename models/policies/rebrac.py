@@ -4,7 +4,6 @@ Source: Tarasov et al., Revisiting the Minimalist Approach to Offline Reinforcem
 """
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -32,13 +31,13 @@ class ReBRACConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)  # rates
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "ReBRACConfig":
         """As published: three layers of 256 ReLU; both alphas belong to a task."""
         hidden = (256, 256, 256)
         return cls(critic=NetworkConfig(hidden, "relu", layer_norm=True), actor=NetworkConfig(hidden, "relu"))
 
     @classmethod
-    def cpu(cls) -> Self:
+    def cpu(cls) -> "ReBRACConfig":
         """Small networks."""
         hidden = (256, 256, 256)
         return cls(critic=NetworkConfig(hidden, layer_norm=True), actor=NetworkConfig(hidden))

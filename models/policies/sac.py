@@ -4,7 +4,6 @@ Source: Haarnoja et al., Soft Actor-Critic Algorithms and Applications (2018).
 """
 
 from dataclasses import dataclass, field
-from typing import Self
 
 import torch
 from jaxtyping import Float
@@ -28,12 +27,12 @@ class SACConfig:
     learning: LearningConfig = field(default_factory=LearningConfig)  # rates
 
     @classmethod
-    def paper(cls) -> Self:
+    def paper(cls) -> "SACConfig":
         """As published: critics without normalisation."""
         return cls(critic=NetworkConfig((256, 256), "relu"))
 
     @classmethod
-    def cpu(cls) -> Self:
+    def cpu(cls) -> "SACConfig":
         """The default, which is small."""
         return cls()
 
