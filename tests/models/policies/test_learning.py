@@ -16,15 +16,15 @@ from models.policies.sac import SAC, SACConfig
 SIZES = Sizes(1, 1)
 
 
-def learned(policy, bandit, updates, seeded, size=256):
+def learned(policy, bandit, updates, seeded, size=128):
     generator = seeded(5)
     for _ in range(updates):
         policy.update(bandit.batch(size, generator))
     return policy
 
 
-def faster(config):
-    return replace(config, learning=replace(config.learning, rate=1e-3, polyak=0.02))
+def faster(config, rate=1e-3):
+    return replace(config, learning=replace(config.learning, rate=rate, polyak=0.02))
 
 
 def test_cloned_behaviour_keeps_both_modes(bandit, small, seeded):
@@ -44,7 +44,7 @@ def test_cloned_behaviour_keeps_both_modes(bandit, small, seeded):
     [
         (FQL, FQLConfig(alpha=0.1, solver=Solver(steps=3)), 1200),
         (IFQL, IFQLConfig(num_samples=16), 800),
-        (ReBRAC, ReBRACConfig(), 600),
+        (ReBRAC, ReBRACConfig(), 1000),
     ],
 )
 def test_offline_policies_find_the_better_mode(bandit, small, seeded, kind, config, updates):
@@ -63,12 +63,12 @@ def test_flow_is_distilled_into_one_step(bandit, small, seeded):
 
 def test_soft_actor_critic_learns_online_and_keeps_its_entropy(bandit, small, seeded):
     """It acts, is rewarded and learns. Removed: the loss of the temperature: the entropy is far from its aim."""
-    policy, generator = SAC(SIZES, faster(small(SACConfig(target_entropy=-2.0)))), seeded(5)
+    policy, generator = SAC(SIZES, faster(small(SACConfig(target_entropy=-1.5)), 4e-3)), seeded(5)
     told = []
-    for step in range(1500):
-        observation = 2.0 * torch.rand(256, 1, generator=generator) - 1.0
-        explored = 2.0 * torch.rand(256, 1, generator=generator) - 1.0
-        action = explored if step < 300 else policy.act(observation, generator)
-        told.append(policy.update(bandit.record(observation, action)))
+    for step in range(900):
+        observation = 2.0 * torch.rand(128, 1, generator=generator) - 1.0
+        explored = 2.0 * torch.rand(128, 1, generator=generator) - 1.0
+        made = bandit.record(observation, explored if step < 200 else policy.act(observation, generator))
+        told.append(policy.update(replace(made, reward=4.0 * made.reward)))
     assert bandit.score(policy) > 0.9
-    assert sum(row["entropy"] for row in told[-200:]) / 200 == pytest.approx(-2.0, abs=0.3)
+    assert sum(row["entropy"] for row in told[-100:]) / 100 == pytest.approx(-1.5, abs=0.2)
