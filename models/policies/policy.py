@@ -140,11 +140,12 @@ class Policy(nn.Module, ABC):
         write_policy(path, self, StoredPolicy(type(self).__name__, self.sizes, self.config, self.updates))
 
     @classmethod
-    def load(cls: type[Kind], path: Path) -> Kind:
-        """The policy that `save` stored, on the CPU; it goes on as if it had never stopped.
+    def load(cls: type[Kind], path: Path, device: str | torch.device = "cpu") -> Kind:
+        """The policy that `save` stored; it goes on as if it had never stopped.
 
         Args:
             path: of the file.
+            device: where it goes on.
 
         Returns:
             The policy.
@@ -154,7 +155,7 @@ class Policy(nn.Module, ABC):
         """
         described, tensors = read_policy(path, cls.__name__)
         made: Any = cls  # final classes take (sizes, config, seed)
-        policy = made(rebuild(Sizes, described["sizes"]), rebuild(cls.config_type, described["config"]), 0)
+        policy = made(rebuild(Sizes, described["sizes"]), rebuild(cls.config_type, described["config"]), 0).to(device)
         tensors.fill(policy, path)
         policy.updates = described["updates"]
         return policy

@@ -73,7 +73,7 @@ def test_student_has_the_noise_of_its_teacher(small, seeded):
 
 
 def test_flow_does_not_know_the_reward(small, random_batch):
-    """The field learns the same, bit by bit, for two rewards. Removed: `no_grad` of the flow in the actor's losses."""
+    """The field learns the same, bit by bit, for two rewards. Removed: `no_grad` and detach of the distilled flow."""
     fields = []
     for scale in (1.0, -7.0):
         policy = FQL(Sizes(5, 2), small(FQLConfig(alpha=0.1)), 1)

@@ -35,7 +35,7 @@ def test_cloned_behaviour_keeps_both_modes(bandit, small, seeded):
     upper = action > 0
     assert float(upper.float().mean()) == pytest.approx(0.5, abs=0.05)
     aside = (action.abs() - bandit.mode(observation)).abs()
-    assert float((aside < 0.3).float().mean()) > 0.9
+    assert float((aside < 0.2).float().mean()) > 0.78
     assert 0.4 < bandit.score(policy) < 0.75  # behaviour is worth about .6
 
 
@@ -43,7 +43,7 @@ def test_cloned_behaviour_keeps_both_modes(bandit, small, seeded):
     ("kind", "config", "updates"),
     [
         (FQL, FQLConfig(alpha=0.1, solver=Solver(steps=3)), 1200),
-        (IFQL, IFQLConfig(num_samples=16), 800),
+        (IFQL, IFQLConfig(solver=Solver(steps=3)), 1200),
         (ReBRAC, ReBRACConfig(), 1000),
     ],
 )
@@ -62,7 +62,8 @@ def test_flow_is_distilled_into_one_step(bandit, small, seeded):
 
 
 def test_soft_actor_critic_learns_online_and_keeps_its_entropy(bandit, small, seeded):
-    """It acts, is rewarded and learns. Removed: the loss of the temperature: the entropy is far from its aim."""
+    """It acts, is rewarded and learns. Removed: the loss of the temperature: actions stay as random as
+    they were, and score .83."""
     policy, generator = SAC(SIZES, faster(small(SACConfig(target_entropy=-1.5)), 4e-3)), seeded(5)
     told = []
     for step in range(900):

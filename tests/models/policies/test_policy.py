@@ -95,7 +95,8 @@ OWNERS = {
 
 @pytest.mark.parametrize(("kind", "config"), POLICIES)
 def test_each_loss_moves_its_own_network_alone(small, random_batch, seeded, kind, config):
-    """Removed: `held` about the critics: the climb moves them. Removed: `no_grad` of the distilled flow: it moves the field."""
+    """Removed: `held` about the critics: the climb moves them. Removed: `no_grad` and detach of the
+    distilled flow: it moves the field."""
     policy = kind(SIZES, small(config()), 1)
     terms = policy.losses(random_batch(), Draws(seeded())).terms
     assert set(terms) == set(OWNERS[kind])
