@@ -42,7 +42,7 @@ def test_cloned_behaviour_keeps_both_modes(bandit, small, seeded):
 @pytest.mark.parametrize(
     ("kind", "config", "updates"),
     [
-        (FQL, FQLConfig(alpha=0.1, solver=Solver(steps=3)), 1200),
+        (FQL, FQLConfig(alpha=0.1, solver=Solver(steps=2)), 1000),
         (IFQL, IFQLConfig(solver=Solver(steps=3)), 1200),
         (ReBRAC, ReBRACConfig(), 1000),
     ],
@@ -54,7 +54,7 @@ def test_offline_policies_find_the_better_mode(bandit, small, seeded, kind, conf
 
 def test_flow_is_distilled_into_one_step(bandit, small, seeded):
     """With a large alpha, one step samples as the flow does, in both modes. Removed: distillation: one mode."""
-    policy = learned(FQL(SIZES, faster(small(FQLConfig(alpha=300.0, solver=Solver(steps=3))))), bandit, 1500, seeded)
+    policy = learned(FQL(SIZES, faster(small(FQLConfig(alpha=300.0, solver=Solver(steps=2))))), bandit, 1000, seeded)
     observation = torch.zeros(2000, 1)
     action = policy.act(observation, seeded(2))
     assert 0.3 < float((action > 0.25).float().mean()) < 0.7
