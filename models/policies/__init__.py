@@ -1,0 +1,22 @@
+"""Flow policies of single agents: behaviour cloning and reinforcement learning, one paper a file; needs nothing of the other floors.
+
+transitions.py  what is learned from: steps, n-step returns, chunks of actions
+replay.py       the ring buffer, how batches are drawn from it, recorded data from npz files
+draws.py        every random number of a loss has a name, so that it can be given instead
+encoder.py      flat observations, with a set of neighbours where there is one
+networks.py     perceptrons, ensembles of them, and the networks of actors, critics and velocity fields
+flow_steps.py   straight paths, the flow-matching loss, Euler, midpoint and Heun steps
+adjoint.py      the memoryless SDE, its lean adjoint, the adjoint-matching loss
+meanflow.py     average velocities: the loss by JVP, and the jump
+block_roll.py   a flow as blocks, with the exact logarithm of its determinant
+streaming.py    chunks of actions as flow trajectories
+critics.py      aggregation, TD targets and losses, expectiles, Polyak averages, the best of candidates
+one_step.py     a one-step actor distilled from a flow while it climbs the critic
+policy.py       what all policies are: losses, one optimizer, acting
+stored.py       a policy on disk, to go on from
+
+bc.py, fql.py, ifql.py, rebrac.py, sac.py: the algorithms.
+
+Letters: B batch, O observation, A action (of a chunk: all its numbers), H steps of a chunk, E members of an ensemble, M candidates,
+K flow steps. Flow time t runs from 0, noise, to 1, action; times have a last axis of 1. Actions lie in [-1, 1].
+"""
