@@ -1,11 +1,16 @@
 """Who may call, and how often: decided before a body is read."""
 
+import base64
+import hmac
 import json
 import logging
 import time
+from typing import Any
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from api.problems import Problem
 from api.rates import RateConfig, Rates
@@ -93,6 +98,27 @@ def test_a_signed_token_opens(signed) -> None:
 )
 def test_another_token_does_not(signed, bad) -> None:
     assert signed.get("/v1/maps", headers={"authorization": f"Bearer {bad}"}).status_code == 401
+
+
+def key_pair(algorithm: str) -> tuple[Any, str]:
+    """A private key, and its public one in PEM."""
+    private = rsa.generate_private_key(65537, 2048) if algorithm.startswith("RS") else ec.generate_private_key(ec.SECP256R1())
+    pem = private.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+    return private, pem.decode()
+
+
+@pytest.mark.parametrize("algorithm", ["RS256", "ES256"])
+def test_a_token_signed_by_the_private_key_opens_and_no_other(loading_client_of, algorithm) -> None:
+    private, pem = key_pair(algorithm)
+    client = loading_client_of(jwt_public_key=pem, jwt_algorithms=(algorithm,))
+    head = {"alg": "HS256", "typ": "JWT"}  # the known confusion: the public key, which anybody may have, as a secret
+    claims = {"sub": "depot", "exp": time.time() + 60}
+    unsigned = ".".join(base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in (head, claims))
+    digest = hmac.digest(pem.encode(), unsigned.encode(), "sha256")
+    confused = f"{unsigned}.{base64.urlsafe_b64encode(digest).decode().rstrip('=')}"
+    tokens = [jwt.encode(claims, key, algorithm) for key in (private, key_pair(algorithm)[0])]
+    answers = [client.get("/v1/maps", headers={"authorization": f"Bearer {t}"}).status_code for t in (*tokens, confused)]
+    assert answers == [200, 401, 401]
 
 
 class Clock:
