@@ -78,33 +78,43 @@ def uniform_motion(control_points: Float[np.ndarray, "N n 2"], horizon: float, f
     return Motion(positions, speed, acceleration, ends, np.zeros((2, len(fleet))))
 
 
-def _straight_dynamics(curve: TimedCurve, v_max: float, a_max: float) -> tuple[Record, Record, np.ndarray, np.ndarray]:
-    """As `_dynamics` for straight lines between samples, and the slack (2, 1) of the end velocities.
+def _straight_dynamics(positions: Timed, v_max: np.ndarray, a_max: np.ndarray) -> tuple[Record, Record, np.ndarray, np.ndarray]:
+    """As `_dynamics` for straight lines between samples, and the slack (2, N) of the end velocities.
 
     The velocity between two samples is taken as that at the middle of the two times; the acceleration is the
     difference of neighbouring velocities over the time between those middles. The velocity at an end may differ from
     that of the nearest half segment by what the robot can brake in it.
     """
-    times, widths = curve.breaks, np.diff(curve.breaks)
-    velocity = (curve.pieces[:, 0, -1] - curve.pieces[:, 0, 0]) / widths[:, None]
-    speed = np.hypot(velocity[:, 0], velocity[:, 1]) / v_max
+    times, widths = positions.breaks, np.diff(positions.breaks)
+    velocity = (positions.pieces[:, :, -1] - positions.pieces[:, :, 0]) / widths[:, None, None]
+    speed = np.hypot(velocity[..., 0], velocity[..., 1]) / v_max
     change = np.diff(velocity, axis=0)
-    bend = np.hypot(change[:, 0], change[:, 1]) / (0.5 * (widths[:-1] + widths[1:])) / a_max
+    bend = np.hypot(change[..., 0], change[..., 1]) / (0.5 * (widths[:-1] + widths[1:]))[:, None] / a_max
     slack = 0.5 * a_max * np.array([[widths[0]], [widths[-1]]])
-    ends = np.stack([velocity[:1], velocity[-1:]])
-    return _largest(speed, times[:-1] - times[0]), _largest(bend, times[1:-1] - times[0]), ends, slack
+    ends = np.stack([velocity[0], velocity[-1]])
+    return _largest(speed, times[:-1]), _largest(bend, times[1:-1]), ends, slack
 
 
 def _largest(ratio: np.ndarray, time: np.ndarray) -> Record:
-    if ratio.size == 0:
-        return Record(np.zeros((1, 1)), np.zeros((1, 1)), np.zeros((1, 1)))
-    k = int(np.argmax(ratio))
-    value = np.array([[-ratio[k]]])
-    return Record(value, value, np.array([[time[k]]]))
+    """The largest of each column (N,), as a record of minus that, and when."""
+    robots = ratio.shape[1]
+    if len(ratio) == 0:
+        return Record(np.zeros((robots, 1)), np.zeros((robots, 1)), np.zeros((robots, 1)))
+    k = ratio.argmax(0)
+    value = -ratio[k, np.arange(robots)][:, None]
+    return Record(value, value, time[k][:, None])
 
 
-def _joined(records: Sequence[Record]) -> Record:
-    return Record(*(np.concatenate([record[k] for record in records]) for k in range(3)))
+def _empty_record(robots: int) -> Record:
+    return Record(*(np.empty((robots, 1)) for _ in range(3)))
+
+
+def _alike(curves: Sequence[TimedCurve], zero: float) -> list[list[int]]:
+    """The curves by degree and breaks: those of a list are worked on together."""
+    groups: dict[tuple[int, bytes], list[int]] = {}
+    for k, curve in enumerate(curves):
+        groups.setdefault((curve.degree, (curve.breaks - zero).tobytes()), []).append(k)
+    return list(groups.values())
 
 
 def curves_motion(curves: Sequence[TimedCurve], fleet: Fleet) -> Motion:
@@ -125,17 +135,18 @@ def curves_motion(curves: Sequence[TimedCurve], fleet: Fleet) -> Motion:
         raise LimitExceeded(
             "too many distinct times in all curves", code="TOO_MANY_TIMES", value=len(breaks) * len(curves), limit=MOST_PIECES
         )
-    order = max(curve.degree for curve in curves) + 1
-    pieces = np.empty((len(breaks) - 1, len(curves), order, 2))
-    speeds, bends, ends, slacks = [], [], [], []
-    for k, curve in enumerate(curves):
-        pieces[:, k] = elevate(refine(curve.pieces, curve.breaks - zero, breaks), order)[:, 0]
-        own_limits = fleet.v_max.numpy()[k : k + 1], fleet.a_max.numpy()[k : k + 1]
-        if curve.degree == 1:
-            speed, bend, end, slack = _straight_dynamics(curve, float(own_limits[0][0]), float(own_limits[1][0]))
+    order, robots = max(curve.degree for curve in curves) + 1, len(curves)
+    pieces = np.empty((len(breaks) - 1, robots, order, 2))
+    speed, bend, ends, slack = _empty_record(robots), _empty_record(robots), np.empty((2, robots, 2)), np.zeros((2, robots))
+    for alike in _alike(curves, zero):
+        own = Timed(np.concatenate([curves[k].pieces for k in alike], axis=1), curves[alike[0]].breaks - zero)
+        pieces[:, alike] = elevate(refine(own.pieces, own.breaks, breaks), order)
+        limits = fleet.v_max.numpy()[alike], fleet.a_max.numpy()[alike]
+        if curves[alike[0]].degree == 1:
+            own_speed, own_bend, ends[:, alike], slack[:, alike] = _straight_dynamics(own, *limits)
         else:
-            speed, bend, end = _dynamics(Timed(curve.pieces, curve.breaks - zero), *own_limits)
-            slack = np.zeros((2, 1))
-        for rows, row in ((speeds, speed), (bends, bend), (ends, end), (slacks, slack)):
-            rows.append(row)
-    return Motion(Timed(pieces, breaks), _joined(speeds), _joined(bends), np.concatenate(ends, axis=1), np.concatenate(slacks, axis=1))
+            own_speed, own_bend, ends[:, alike] = _dynamics(own, *limits)
+        for record, found in ((speed, own_speed), (bend, own_bend)):
+            for column, values in zip(record, found, strict=True):
+                column[alike] = values
+    return Motion(Timed(pieces, breaks), speed, bend, ends, slack)
