@@ -63,7 +63,7 @@ class Connection:
             return Reply(due, time.perf_counter() - due, 0, good=False)
 
     async def _exchanged(self, message: bytes, due: float) -> Reply:
-        if self._streams is None or self._streams[1].is_closing():
+        if self._streams is None or self._streams[1].is_closing() or self._streams[0].at_eof():
             self._streams = await asyncio.open_connection(self._host, self._port, limit=1 << 20)
         reader, writer = self._streams
         writer.write(message)

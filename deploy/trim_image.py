@@ -33,6 +33,8 @@ DEAD = (
     "openvino/libs/libopenvino_paddle_frontend.so*",
     "openvino/libs/libopenvino_gguf_frontend.so*",
     "openvino/libs/libopenvino_jax_frontend.so*",
+    "scs",  # a solver of cvxpy's; the reference that the tests use asks another one, a server none
+    "scs.libs",
     "numba/tests",
     "scipy/*/tests",
     "sympy/*/tests",
