@@ -207,17 +207,17 @@ class GaussianActor(nn.Module):
         self.net = mlp(self.encoder.width + (sizes.action if edits else 0), 2 * sizes.action, config, generator)
 
     def forward(
-        self, observation: Float[Tensor, "B O"], action: Float[Tensor, "B A"] | None = None
-    ) -> tuple[Float[Tensor, "B A"], Float[Tensor, "B A"]]:
-        """Mean and logarithm of the spread, the latter in [-5, 2]."""
+        self, observation: Float[Tensor, "B O"], action: Float[Tensor, "*batch A"] | None = None
+    ) -> tuple[Float[Tensor, "*bound A"], Float[Tensor, "*bound A"]]:
+        """Mean and logarithm of the spread, the latter in [-5, 2]; actions may have candidates' axes before that of the batch."""
         seen = self.encoder(observation)
         mean, spread = self.net(seen if action is None else joined(seen, action)).chunk(2, dim=-1)
         return mean, spread.clamp(-5.0, 2.0)
 
 
 def squashed(
-    mean: Float[Tensor, "B A"], log_spread: Float[Tensor, "B A"], noise: Float[Tensor, "B A"]
-) -> tuple[Float[Tensor, "B A"], Float[Tensor, " B"]]:
+    mean: Float[Tensor, "*batch A"], log_spread: Float[Tensor, "*batch A"], noise: Float[Tensor, "*batch A"]
+) -> tuple[Float[Tensor, "*batch A"], Float[Tensor, "*batch"]]:
     """The action tanh(mean + spread * noise) and the logarithm of its density.
 
     Source: Haarnoja et al., Soft Actor-Critic (2018), appendix C; log(1 - tanh(u)^2) = 2 (log 2 - u - softplus(-2 u)).
