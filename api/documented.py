@@ -11,6 +11,7 @@ from pydantic.json_schema import models_json_schema
 
 from api import answers, examples
 from api.capabilities import CapabilitiesAnswer
+from api.encodings import Encoding
 from api.judge import JudgedPlan
 from api.map_wire import InlineMap
 from api.problems import MEDIA_TYPE
@@ -73,6 +74,13 @@ def described_answer(
     return {status: {"description": description, "model": model, "content": {"application/json": {"example": example}}}}
 
 
+def _in_other_forms(answer: dict[int | str, dict[str, Any]]) -> dict[int | str, dict[str, Any]]:
+    """The answer, which may be asked for as MessagePack or Arrow too."""
+    binary = {"schema": {"type": "string", "format": "binary"}}
+    others = {kind.value: binary for kind in (Encoding.MSGPACK, Encoding.ARROW)}
+    return {status: entry | {"content": entry["content"] | others} for status, entry in answer.items()}
+
+
 def described_body(schema: str, example: Any, more: dict[str, Any] | None = None) -> dict[str, Any]:
     """The body of a request, in other media types too."""
     content = {"application/json": {"schema": {"$ref": f"{_SCHEMA}{schema}"}, "example": example}} | (more or {})
@@ -99,7 +107,7 @@ _UPLOAD = {
 _PICTURE = {200: {"description": "a picture", "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}}}}
 
 PLAN: dict[str, Any] = {
-    "responses": described_answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not")
+    "responses": _in_other_forms(described_answer(answers.PlanAnswer, examples.PLAN_ANSWER, "a plan, found or not"))
     | described_problems(406, 409, *BODY_ERRORS),
     "openapi_extra": described_body("PlanRequest", examples.PLAN_REQUEST) | {"parameters": [IDEMPOTENCY_KEY]},
 }

@@ -20,6 +20,7 @@ from api.answers import (
     VersionAnswer,
 )
 from api.capabilities import CapabilitiesAnswer
+from api.encodings import Encoding
 from api.map_wire import InlineMap
 
 CALLS = {
@@ -71,7 +72,7 @@ def test_every_body_has_a_schema_and_an_example(description, verb, path) -> None
     assert bodies or verb == "delete"
     for kind, body in bodies:
         assert body["schema"]
-        assert kind == "image/png" or body["example"]
+        assert body["schema"].get("format") == "binary" or body["example"], kind
     assert ("requestBody" in call) == (verb in ("post", "put"))
 
 
@@ -145,3 +146,9 @@ def test_answers_carry_ids_and_headers_for_safety(client) -> None:
     assert "access-control-allow-origin" not in client.get("/healthz", headers={"Origin": "https://example.com"}).headers
     made = client.get("/healthz", headers={"X-Request-ID": "a b\tc" * 100}).headers["x-request-id"]
     assert re.fullmatch(r"[0-9a-f]{32}", made)
+
+
+def test_the_other_forms_of_a_plan_are_described(description) -> None:
+    content = description["paths"]["/v1/plans"]["post"]["responses"]["200"]["content"]
+    assert set(content) == {kind.value for kind in Encoding}
+    assert content["application/json"]["schema"]["$ref"].endswith("/PlanAnswer")
