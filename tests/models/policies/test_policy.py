@@ -8,14 +8,19 @@ import torch
 from models.policies.bc import BC, BCConfig
 from models.policies.draws import Draws
 from models.policies.encoder import SetConfig
+from models.policies.flowrl import FlowRL, FlowRLConfig
+from models.policies.fpmd_m import FPMDM, FPMDMConfig
+from models.policies.fpmd_r import FPMDR, FPMDRConfig
 from models.policies.fql import FQL, FQLConfig
 from models.policies.ifql import IFQL, IFQLConfig
 from models.policies.networks import NetworkConfig, Sizes
 from models.policies.rebrac import ReBRAC, ReBRACConfig
 from models.policies.sac import SAC, SACConfig
+from models.policies.swfp import SWFP, SWFPConfig
 
 SIZES = Sizes(5, 2)
 POLICIES = [(BC, BCConfig), (FQL, FQLConfig), (IFQL, IFQLConfig), (ReBRAC, ReBRACConfig), (SAC, SACConfig)]
+POLICIES += [(FlowRL, FlowRLConfig), (FPMDM, FPMDMConfig), (FPMDR, FPMDRConfig), (SWFP, SWFPConfig)]
 
 
 def weights(policy):
@@ -90,6 +95,16 @@ OWNERS = {
     ReBRAC: {"critic": "critic", "climb": "actor", "clone": "actor"},
     SAC: {"critic": "critic", "actor": "actor", "temperature": "log_temperature"},
     BC: {"flow": "field"},
+    FlowRL: {
+        "critic": "critic",
+        "behaviour_critic": "behaviour_critic",
+        "behaviour_value": "behaviour_value",
+        "climb": "field",
+        "flow": "field",
+    },
+    FPMDM: {"critic": "mirror", "flow": "field", "exploration": "mirror"},
+    FPMDR: {"critic": "mirror", "flow": "field", "exploration": "mirror"},
+    SWFP: {"critic": "critic", "flow": "field"},
 }
 
 
