@@ -42,7 +42,7 @@ class Policy(nn.Module, ABC):
 
     Each loss holds the networks that it must not change, so that the sum trains each network by its own loss.
     A final class sets `config_type`, builds its networks after `super().__init__` from `self.generator`, and gives `losses`,
-    `choose` and, for running copies, `after_update`.
+    `choose` and, for running copies, `after_update`; for rates that change, `before_step`.
     """
 
     config_type: ClassVar[type]
@@ -70,6 +70,9 @@ class Policy(nn.Module, ABC):
     @abstractmethod
     def choose(self, observation: Float[Tensor, "B O"], draws: Draws) -> Float[Tensor, "B A"]:
         """Actions for observations, in [-1, 1]; called without gradients."""
+
+    def before_step(self) -> None:
+        """What precedes a step of the optimizer: rates that change."""
 
     def after_update(self) -> None:
         """What follows a step of the optimizer: running copies."""
@@ -109,6 +112,7 @@ class Policy(nn.Module, ABC):
         if self.config.learning.clip is not None:
             learning = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
             nn.utils.clip_grad_norm_(learning, self.config.learning.clip)
+        self.before_step()
         self.optimizer.step()
         self.updates += 1
         self.after_update()

@@ -8,6 +8,9 @@ import torch
 from models.policies.bc import BC, BCConfig
 from models.policies.draws import Draws
 from models.policies.encoder import SetConfig
+from models.policies.flowrl import FlowRL, FlowRLConfig
+from models.policies.fpmd_m import FPMDM, FPMDMConfig
+from models.policies.fpmd_r import FPMDR, FPMDRConfig
 from models.policies.fql import FQL, FQLConfig
 from models.policies.gfp import GFP, GFPConfig
 from models.policies.ifql import IFQL, IFQLConfig
@@ -17,10 +20,12 @@ from models.policies.qam_e import QAME, QAMEConfig
 from models.policies.qam_f import QAMF, QAMFConfig
 from models.policies.rebrac import ReBRAC, ReBRACConfig
 from models.policies.sac import SAC, SACConfig
+from models.policies.swfp import SWFP, SWFPConfig
 
 SIZES = Sizes(5, 2)
 POLICIES = [(BC, BCConfig), (FQL, FQLConfig), (IFQL, IFQLConfig), (ReBRAC, ReBRACConfig), (SAC, SACConfig)]
 POLICIES += [(GFP, GFPConfig), (QAM, QAMConfig), (QAMF, QAMFConfig), (QAME, QAMEConfig)]
+POLICIES += [(FlowRL, FlowRLConfig), (FPMDM, FPMDMConfig), (FPMDR, FPMDRConfig), (SWFP, SWFPConfig)]
 
 
 def weights(policy):
@@ -96,6 +101,16 @@ OWNERS = {
     SAC: {"critic": "critic", "actor": "actor", "temperature": "log_temperature"},
     BC: {"flow": "field"},
     GFP: {"critic": "critic", "flow": "field", "distill": "actor", "climb": "actor"},
+    FlowRL: {
+        "critic": "critic",
+        "behaviour_critic": "behaviour_critic",
+        "behaviour_value": "behaviour_value",
+        "climb": "field",
+        "flow": "field",
+    },
+    FPMDM: {"critic": "mirror", "flow": "field", "exploration": "mirror"},
+    FPMDR: {"critic": "mirror", "flow": "field", "exploration": "mirror"},
+    SWFP: {"critic": "critic", "flow": "field"},
 }
 TILTED = {"critic": "critic", "flow": "flow.slow", "adjoint": "flow.fast"}
 OWNERS |= {QAM: TILTED, QAMF: TILTED | {"distill": "actor", "climb": "actor"}}
