@@ -11,11 +11,12 @@ meanflow.py     average velocities: the loss by JVP, and the jump
 block_roll.py   a flow as blocks, with the exact logarithm of its determinant
 streaming.py    chunks of actions as flow trajectories
 critics.py      aggregation, TD targets and losses, expectiles, Polyak averages, the best of candidates
+flow_decisions.py  a flow as a sequence of decisions, and what each is worth
 one_step.py     a one-step actor distilled from a flow while it climbs the critic
 policy.py       what all policies are: losses, one optimizer, acting
 stored.py       a policy on disk, to go on from
 
-bc.py, fql.py, ifql.py, rebrac.py, sac.py: the algorithms.
+bc.py, df_dir.py, df_div.py, fql.py, ifql.py, rebrac.py, sac.py, sfp.py: the algorithms.
 
 Letters: B batch, O observation, A action (of a chunk: all its numbers), H steps of a chunk, E members of an ensemble, M candidates,
 K flow steps. Flow time t runs from 0, noise, to 1, action; times have a last axis of 1. Actions lie in [-1, 1].

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from models.policies.bc import BC, BCConfig
+from models.policies.df_dir import DFDir, DFDirConfig
+from models.policies.df_div import DFDiv, DFDivConfig
 from models.policies.draws import Draws
 from models.policies.encoder import SetConfig
 from models.policies.fql import FQL, FQLConfig
@@ -15,7 +17,15 @@ from models.policies.rebrac import ReBRAC, ReBRACConfig
 from models.policies.sac import SAC, SACConfig
 
 SIZES = Sizes(5, 2)
-POLICIES = [(BC, BCConfig), (FQL, FQLConfig), (IFQL, IFQLConfig), (ReBRAC, ReBRACConfig), (SAC, SACConfig)]
+POLICIES = [
+    (BC, BCConfig),
+    (FQL, FQLConfig),
+    (IFQL, IFQLConfig),
+    (ReBRAC, ReBRACConfig),
+    (SAC, SACConfig),
+    (DFDir, DFDirConfig),
+    (DFDiv, DFDivConfig),
+]
 
 
 def weights(policy):
@@ -90,6 +100,8 @@ OWNERS = {
     ReBRAC: {"critic": "critic", "climb": "actor", "clone": "actor"},
     SAC: {"critic": "critic", "actor": "actor", "temperature": "log_temperature"},
     BC: {"flow": "field"},
+    DFDir: {"critic": "critic", "value": "value", "flow": "field", "direct": "field"},
+    DFDiv: {"critic": "critic", "value": "value", "clone": "cloned", "earn": "field"},
 }
 
 
