@@ -15,6 +15,12 @@ flow_decisions.py  a flow as a sequence of decisions, and what each is worth
 one_step.py     a one-step actor distilled from a flow while it climbs the critic
 policy.py       what all policies are: losses, one optimizer, acting
 stored.py       a policy on disk, to go on from
+registry.py     the algorithms by name, and their configs
+environments.py Gymnasium, dm_control and OGBench behind one face
+rollouts.py     policies that act, chunk by chunk, and are judged
+learning.py     the loop: offline, online, or the one and then the other
+run_state.py    a run on disk, to go on from
+recording.py    data for OGBench's environments, made by its oracles, and read
 
 bc.py, df_dir.py, df_div.py, fql.py, ifql.py, rebrac.py, sac.py, sfp.py: the algorithms.
 

@@ -222,8 +222,7 @@ def modes(seeded):
 
 
 def test_value_on_the_way_is_the_value_of_its_end_and_rises_with_lam(small, modes, seeded):
-    """V(x, 0) is Q of where x ends. Removed: the policy's own points, or the last step's judge: less correlated. Removed: the
-    direction: no rise."""
+    """V(x, 0) is Q of where x ends. Removed: the last step's judge, or the direction: no rise."""
     reached = []
     for lam in (0.0, 1.0):
         policy = DFDir(Sizes(1, 1), quick(small(DFDirConfig(lam=lam))), 1)

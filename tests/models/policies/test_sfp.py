@@ -160,7 +160,7 @@ def test_a_known_start_branches_by_its_latent_alone(seeded):
 
 
 def test_learned_pairs_branch(seeded):
-    """Removed: the drift by the latent in the target's velocities: all ends on one side."""
+    """Removed: the latent among what the field sees: the ends stay in the middle, or on one side."""
     flow, tube = NetworkConfig((64, 64, 64)), StreamingConfig(k=2.5, sigma0=0.1, sigma1=0.1)
     end = learned(seeded, 2000, latent=True, tube=tube, flow=flow)[:, -1]
     assert min(float((end > 0.1).float().mean()), float((end < -0.1).float().mean())) > 0.15
