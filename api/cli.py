@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from api import warm_cli  # noqa: F401 - its command joins those of training
+from api import policy_cli, warm_cli  # noqa: F401 - their commands join those of training
 from api.kernels import settle_kernels
 from api.train_cli import app as training
 

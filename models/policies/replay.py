@@ -1,5 +1,6 @@
 """A ring of recorded steps, and how batches are drawn from it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -93,6 +94,21 @@ class ReplayBuffer:
         self._head = (self._head + count) % capacity
         self._size = min(self._size + count, capacity)
 
+    def recorded(self) -> Experience:
+        """All that is kept, oldest first; added to an empty ring, it gives the same batches."""
+        rows = self._row(torch.arange(self._size - 1, -1, -1))
+        return Experience(*(getattr(self._rows, field.name)[rows] for field in fields(Experience)))
+
+    def replace(self, experience: Experience) -> None:
+        """Forgets all that is kept, and keeps this instead."""
+        self._size = self._head = 0
+        self.add(experience)
+
+    def cut(self) -> None:
+        """Ends the episodes of all lanes at their newest steps, which do not terminate by that."""
+        newest = self._row(torch.arange(min(self.config.lanes, self._size)))
+        self._rows.ended[newest] = True
+
     def sample(self, draw: DrawConfig, generator: torch.Generator) -> Transitions:
         """A batch, with replacement.
 
@@ -173,15 +189,20 @@ def read_npz(path: Path) -> Experience:
         ValueError: an array is missing, or has another number of rows.
     """
     with np.load(path) as stored:
-        found = {name: torch.from_numpy(np.asarray(stored[name], np.float32)) for name in stored.files if stored[name].ndim in (1, 2)}
+        return as_experience({name: stored[name] for name in stored.files if stored[name].ndim in (1, 2)}, str(path))
+
+
+def as_experience(arrays: Mapping[str, np.ndarray], origin: str) -> Experience:
+    """The steps of recorded arrays; else as `read_npz`, with `origin` named in errors."""
+    found = {name: torch.from_numpy(np.asarray(array, np.float32)) for name, array in arrays.items()}
     missing = {"observations", "actions", "terminals"} - found.keys()
     if missing:
-        raise ValueError(f"{path} has no {sorted(missing)}")
+        raise ValueError(f"{origin} has no {sorted(missing)}")
     rows = len(found["observations"])
     wanted = {"actions", "terminals", "next_observations", "rewards", "masks"} & found.keys()
     unequal = {name: len(found[name]) for name in sorted(wanted) if len(found[name]) != rows}
     if unequal:
-        raise ValueError(f"{path} has {rows} observations, but {unequal}")
+        raise ValueError(f"{origin} has {rows} observations, but {unequal}")
     reward, mask = found.get("rewards", torch.zeros(rows)), found.get("masks", torch.ones(rows))
     action, ended = found["actions"].clamp(-LIMIT, LIMIT), found["terminals"] > 0.5
     if "next_observations" in found:

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from models.policies.bc import BC, BCConfig
+from models.policies.df_dir import DFDir, DFDirConfig
+from models.policies.df_div import DFDiv, DFDivConfig
 from models.policies.draws import Draws
 from models.policies.encoder import SetConfig
 from models.policies.flowrl import FlowRL, FlowRLConfig
@@ -26,6 +28,7 @@ SIZES = Sizes(5, 2)
 POLICIES = [(BC, BCConfig), (FQL, FQLConfig), (IFQL, IFQLConfig), (ReBRAC, ReBRACConfig), (SAC, SACConfig)]
 POLICIES += [(GFP, GFPConfig), (QAM, QAMConfig), (QAMF, QAMFConfig), (QAME, QAMEConfig)]
 POLICIES += [(FlowRL, FlowRLConfig), (FPMDM, FPMDMConfig), (FPMDR, FPMDRConfig), (SWFP, SWFPConfig)]
+POLICIES += [(DFDir, DFDirConfig), (DFDiv, DFDivConfig)]
 
 
 def weights(policy):
@@ -111,6 +114,8 @@ OWNERS = {
     FPMDM: {"critic": "mirror", "flow": "field", "exploration": "mirror"},
     FPMDR: {"critic": "mirror", "flow": "field", "exploration": "mirror"},
     SWFP: {"critic": "critic", "flow": "field"},
+    DFDir: {"critic": "critic", "value": "value", "flow": "field", "direct": "field"},
+    DFDiv: {"critic": "critic", "value": "value", "clone": "cloned", "earn": "field"},
 }
 TILTED = {"critic": "critic", "flow": "flow.slow", "adjoint": "flow.fast"}
 OWNERS |= {QAM: TILTED, QAMF: TILTED | {"distill": "actor", "climb": "actor"}}

@@ -1,0 +1,164 @@
+"""The commands for policies of single agents: flowfleet train policy, flowfleet make-data."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from api.train_cli import STOPPED, Seed, app, in_one_line, refuse_missing_gpu, train_app
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.policies.learning import Ended, RunConfig
+    from models.policies.policy import Policy
+    from models.policies.replay import ReplayBuffer
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """Tells what policies refuse in one line, and ends the command."""
+    from maps.errors import InvalidInput
+    from models.policies.learning import DivergedPolicy
+
+    with in_one_line():
+        try:
+            yield
+        except (ValueError, DivergedPolicy) as error:
+            raise InvalidInput(str(error)) from error
+
+
+@train_app.command()
+def policy(
+    folder: Annotated[Path, typer.Argument(metavar="OUT", help="folder of the run: logs and states")],
+    agent: Annotated[str, typer.Option(help="bc, fql, sac, ...: the algorithm")],
+    env: Annotated[str, typer.Option(help="of Gymnasium, dm_control/DOMAIN-TASK, an OGBench singletask, or MODULE:CLASS")],
+    data: Annotated[Path | None, typer.Option(metavar="NPZ", help="recorded steps, as OGBench stores them")] = None,
+    offline_steps: Annotated[int, typer.Option(min=0, help="updates from recorded steps alone, first")] = 0,
+    online_steps: Annotated[int, typer.Option(min=0, help="steps of the environment, then")] = 0,
+    random_steps: Annotated[int, typer.Option(min=0, help="first online ones, by uniform actions")] = 0,
+    wait: Annotated[int, typer.Option(min=0, help="online steps before the first update among them")] = 0,
+    updates: Annotated[int, typer.Option(min=1, help="an online step")] = 1,
+    preset: Annotated[Literal["default", "paper", "cpu"], typer.Option(help="of the config")] = "default",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="of the config: alpha=3, solver.steps=2")
+    ] = None,
+    batch: Annotated[int, typer.Option(min=1, help="transitions of an update")] = 256,
+    chunk: Annotated[int, typer.Option(min=1, help="actions that are chosen together")] = 1,
+    execute: Annotated[int, typer.Option(min=0, help="actions of a chunk that are done before looking anew; 0: all")] = 0,
+    capacity: Annotated[int, typer.Option(min=1, help="steps that are kept beside recorded ones")] = 1_000_000,
+    evaluate_every: Annotated[int, typer.Option(min=1, help="steps, and at the end in any case")] = 50_000,
+    episodes: Annotated[int, typer.Option(min=0, help="of an evaluation; 0: none")] = 10,
+    store_every: Annotated[int, typer.Option(min=1, help="steps, and at the end in any case")] = 50_000,
+    log_every: Annotated[int, typer.Option(min=1, help="steps")] = 1000,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option(help="where the networks are")] = "cpu",
+    tensorboard: Annotated[bool, typer.Option(help="event files beside the tables")] = True,
+    resume: Annotated[bool, typer.Option("--resume", help="goes on from the latest state in OUT; other options as before")] = False,
+    threads: Annotated[int, typer.Option(min=1, help="of torch")] = 1,
+    seed: Seed = 0,
+) -> None:
+    """Trains a policy offline, online, or the one and then the other; exit code 0: done, 3: stopped and stored, 1: nothing done."""
+    with _refusals():
+        import torch
+
+        from models.policies.learning import RunConfig
+        from models.policies.registry import policy_config
+        from models.policies.replay import DrawConfig
+        from models.policies.rollouts import EvaluationConfig
+
+        torch.set_num_threads(threads)
+        refuse_missing_gpu(device)
+        if not offline_steps + online_steps:
+            raise ValueError("say how long to train: --offline-steps, --online-steps or both")
+        config = policy_config(agent, preset, _pairs(settings or []))
+        actions = getattr(config, "horizon", chunk)
+        draw = DrawConfig(batch, actions, actions > 1 or hasattr(config, "horizon"), config.learning.discount)
+        every = {"log_every": log_every, "evaluate_every": evaluate_every, "store_every": store_every}
+        judged = EvaluationConfig(episodes, seed, execute=execute)
+        run = RunConfig(offline_steps, online_steps, random_steps, wait, updates, draw, evaluation=judged, seed=seed, **every)
+        chosen = {"agent": agent, "config": config, "env": env, "data": data, "capacity": capacity, "device": device}
+        ended = _train(folder, run, chosen, tensorboard, resume)
+        for name, value in ended.evaluation.items():
+            typer.echo(f"{name}\t{value:.4g}")
+        typer.echo(f"{agent} in {folder}: {ended.step} steps in {ended.minutes:.1f} min", err=True)
+        if not ended.finished:
+            typer.echo("stopped; go on with --resume", err=True)
+            raise typer.Exit(STOPPED)
+
+
+def _train(folder: Path, run: RunConfig, chosen: dict[str, Any], tensorboard: bool, resume: bool) -> Ended:
+    from models.policies.environments import make_environment
+    from models.policies.learning import Places, Watchers, learn
+    from models.policies.run_state import stored_runs
+    from models.training.logs import Journal, ProgressBar
+    from models.training.stopping import StopRequest
+
+    states = stored_runs(folder)
+    if states and not resume:
+        raise ValueError(f"{folder} holds a run already: resume it, or choose another folder")
+    done = int(states[-1].name.removeprefix("state-")) if resume and states else 0
+    with ExitStack() as stack:
+        acting, judging = make_environment(chosen["env"]), make_environment(chosen["env"])
+        stack.callback(acting.close)
+        stack.callback(judging.close)
+        learner, replay = _parts(chosen, run, acting.observation, acting.action)
+        folder.mkdir(parents=True, exist_ok=True)
+        journal = stack.enter_context(Journal(folder, done, tensorboard))
+        stop, bar = stack.enter_context(StopRequest()), ProgressBar(done / run.steps)
+        stack.callback(bar.close)
+        places = Places(acting, judging if run.evaluation.episodes else None)
+        return learn(learner, replay, places, run, Watchers(journal, bar, lambda: stop.asked), folder, resume)
+
+
+def _parts(chosen: dict[str, Any], run: RunConfig, observation: int, action: int) -> tuple[Policy, ReplayBuffer]:
+    """The policy, new, and the ring with what is recorded."""
+    from models.policies.networks import Sizes
+    from models.policies.recording import recorded_steps
+    from models.policies.registry import policy_class
+    from models.policies.replay import ReplayBuffer, ReplayConfig
+
+    recorded = None if chosen["data"] is None else recorded_steps(chosen["data"], chosen["env"])
+    if recorded is not None and (recorded.observation.shape[1], recorded.action.shape[1]) != (observation, action):
+        seen, done = recorded.observation.shape[1], recorded.action.shape[1]
+        raise ValueError(f"{chosen['data']} has observations of {seen} and actions of {done}, not {observation} and {action}")
+    room = max(1, (chosen["capacity"] if run.online else 0) + (0 if recorded is None else len(recorded)))
+    replay = ReplayBuffer(ReplayConfig(observation, action, room))
+    if recorded is not None:
+        replay.add(recorded)
+    kind: Any = policy_class(chosen["agent"])
+    made = kind(Sizes(observation, action * (run.draw.steps if run.draw.chunk else 1)), chosen["config"], run.seed)
+    return made.to(chosen["device"]), replay
+
+
+def _pairs(settings: list[str]) -> dict[str, str]:
+    pairs = [text.partition("=") for text in settings]
+    for name, equals, _ in pairs:
+        if not (name and equals):
+            raise ValueError(f"--set takes NAME=VALUE, not {name!r}")
+    return {name: value for name, _, value in pairs}
+
+
+@app.command(name="make-data")
+def make_data(
+    task: Annotated[Literal["pointmaze", "cube"], typer.Argument(help="navigate data of a point, or play data of an arm with a cube")],
+    file: Annotated[Path, typer.Argument(metavar="OUT", help="an npz file; NAME-val.npz comes to stand beside it")],
+    episodes: Annotated[int, typer.Option(min=1, help="to learn from; a tenth as many to validate")] = 200,
+    steps: Annotated[int, typer.Option(min=2, help="rows of an episode")] = 1001,
+    maze: Annotated[Literal["medium", "large", "giant", "teleport"], typer.Option(help="of a pointmaze")] = "medium",
+    noise: Annotated[float | None, typer.Option(min=0.0, help="as OGBench has it unless given")] = None,
+    seed: Seed = 0,
+) -> None:
+    """Records data for policies by the oracles of OGBench, in its format; nothing is downloaded."""
+    with _refusals():
+        from models.policies.recording import RecordingConfig, record_cube, record_pointmaze
+        from models.training.logs import ProgressBar
+
+        config, bar = RecordingConfig(episodes, steps, noise, seed), ProgressBar(0.0)
+        try:
+            count = record_cube(file, config, bar.move) if task == "cube" else record_pointmaze(file, maze, config, bar.move)
+        finally:
+            bar.close()
+        typer.echo(f"{file} has {count} transitions", err=True)
