@@ -48,7 +48,7 @@ def plain(small, eta, **changed):
 
 
 def test_without_guidance_it_is_flow_q_learning(small, random_batch, seeded):
-    """Bit by bit. Removed: the way out for an eta of 0: not a number."""
+    """Bit by bit. Removed: the way out for an eta of 0: the flow learns otherwise."""
     one, other = GFP(Sizes(5, 2), plain(small, 0.0), 3), FQL(Sizes(5, 2), small(FQLConfig()), 3)
     for seed in range(3):
         told, known = one.update(random_batch(seed=seed)), other.update(random_batch(seed=seed))
@@ -71,7 +71,7 @@ def test_hot_guidance_halves_the_cloning(small, random_batch, seeded):
     [(0.1, [0.378, 0.475, 0.5, 0.525, 0.623]), (0.01, [0.007, 0.269, 0.5, 0.731, 0.993]), (0.001, [0.0, 0.0, 0.5, 1.0, 1.0])],
 )
 def test_guidance_is_a_sigmoid_of_the_advantage(small, eta, expected):
-    """Shares of the mean value from -.05 to .05, the values being around 4. Removed: the scale; removed: the reference: all 0 or 1."""
+    """Shares of the mean value from -.05 to .05, the values being around 4. Removed: the scale; removed: the reference: others."""
     policy = GFP(Sizes(1, 1), plain(small, eta))
     policy.target_critic = Values(lambda s, a: 4.0 * a, gap=0.0)
     reference = torch.full((5, 1), 0.9)
@@ -140,7 +140,7 @@ def test_losses_are_the_published_sum(small, random_batch, seeded):
 def test_guided_flow_weighs_modes_and_stays_in_the_data(small, seeded):
     """Modes at -.5 and .5, value 1 + a, reference 0 with value 1, eta .5: sigmoid(1) of the samples are in the upper mode, none beyond.
 
-    Removed: the weights of the flow: half of them. Removed: the reference (the recorded value alone): .59.
+    Removed: the weights of the flow: half of them. Removed: the reference (the recorded value alone): .55.
     """
     policy = GFP(Sizes(1, 1), plain(small, 0.5, solver=Solver(steps=1)), 2)
     policy.critic = policy.target_critic = Values(lambda s, a: 1.0 + a, gap=0.0)
@@ -158,10 +158,10 @@ def test_guided_flow_weighs_modes_and_stays_in_the_data(small, seeded):
 
 
 def test_the_better_mode_is_found(bandit, small, seeded):
-    """Removed: the climb: the score is no better than what the flow clones."""
+    """Removed: the climb: the score is that of behaviour, .6 at most."""
     settings = small(GFPConfig(alpha=0.1, eta_temperature=0.1, solver=Solver(steps=2)))
     policy = GFP(Sizes(1, 1), replace(settings, learning=replace(settings.learning, rate=1e-3, polyak=0.02)))
     generator = seeded(5)
-    for _ in range(500):
+    for _ in range(700):
         policy.update(bandit.batch(128, generator))
     assert bandit.score(policy) > 0.9

@@ -85,7 +85,7 @@ def minimise(policy, draws, count):
 def test_linear_value_shifts_the_law_to_its_known_fixed_point(gaussian, seeded, steps, mean, variance):
     """N(0, .25) with value a and inverse temperature 2: N(m + s2 c inv_temp, s2) = N(.5, .25) without steps, these with steps.
 
-    Removed: inv_temp: half the shift. Removed: the minus of the terminal adjoint: -.5. Acting by the slow field: 0.
+    Removed: inv_temp: half the shift. Removed: the minus of the terminal adjoint: -.5. Acting by the slow field: another law.
     """
     policy = known(gaussian(0.0, 0.5).velocity, steps, inv_temp=2.0)
     policy.flow.fast = Table(policy.flow.fast.velocity, steps, cells=1)
@@ -99,8 +99,7 @@ def test_linear_value_shifts_the_law_to_its_known_fixed_point(gaussian, seeded, 
 def test_two_modes_are_weighed_not_left(seeded):
     """Modes at -.6 and .6, value a, inverse temperature .9: the upper one has sigmoid(2 * .6 * .9) = .746 of the samples.
 
-    Both modes stay where they are. Removed: the weight 2 / sigma of the correction; removed: the slow field as the base of the
-    last step; removed: - x / (t + h) in the adjoint: other shares, or other modes.
+    Both modes stay where they are. Removed: the weight 2 / sigma of the correction: .78; removed: - x / (t + h) in the adjoint: .96.
     """
     policy, draws = known(two_modes(0.6, 0.15), 20, inv_temp=0.9), Draws(seeded())
     shares = []
@@ -166,7 +165,7 @@ def test_losses_are_the_published_sum(policy, random_batch, seeded):
     """Each term from the formulas, given all noise, with returns of several steps and chunks that do not count.
 
     Removed: rho; removed: `valid`; removed: the running copy in the terminal adjoint; removed: the running copy of the slow field in
-    the adjoint loss; removed: the time t + h of the adjoint: another loss.
+    the adjoint loss, or as the last step of the path; removed: the time t + h of the adjoint: another loss.
     """
     batch = replace(random_batch(), valid=(torch.arange(16) % 4 > 0).float(), steps=1.0 + torch.arange(16.0) % 3)
     given = {"next": torch.randn(1, 16, 2, generator=seeded(1)), "path": torch.randn(3, 16, 2, generator=seeded(2))}

@@ -59,7 +59,7 @@ def test_action_is_the_flows_with_a_small_edit(small, random_batch, seeded):
 def test_temperature_holds_the_entropy_of_the_edit(small, seeded):
     """The value 3 a pulls the edit up; the temperature settles where its entropy is -.5 a number.
 
-    Removed: the loss of the temperature: an entropy of .1; removed: the density in the loss of the edit: -2 and less.
+    Removed: the loss of the temperature: .75; removed: the density in the loss of the edit: -300.
     """
     settings = small(QAMEConfig(edit_scale=0.5, flow_steps=1, critics=2))
     policy = QAME(Sizes(1, 2), replace(settings, learning=replace(settings.learning, clip=None)))

@@ -52,8 +52,8 @@ def test_one_step_is_done_and_valued(small, random_batch, seeded):
 
 @pytest.mark.parametrize(("alpha", "expected"), [(10.0, 6.0 / 22.0), (1.0, 0.6), (0.0, 1.0), (1e6, 0.2)])
 def test_actor_settles_between_the_fast_flow_and_the_critic(small, seeded, alpha, expected):
-    """(2 alpha a_f + k b) / (2 alpha + k) for k = 2, b = 1 and the fast flow's a_f = .2. Removed: distillation: 1; removed: the
-    climb: .2; distilled from the slow flow, which ends at -.7: other figures."""
+    """(2 alpha a_f + k b) / (2 alpha + k) for k = 2, b = 1 and the fast flow's a_f = .2. Removed: distillation; removed:
+    the climb; distilled from the slow flow, which ends at -.7: other figures."""
     policy = QAMF(Sizes(1, 1), small(QAMFConfig(fql_alpha=alpha, normalize_q_loss=False, critics=2)))
     policy.critic, policy.flow.fast, policy.flow.slow, policy.actor = Bowl(), Straight(0.2), Straight(-0.7), Constant(0.5)
     losses = policy.actor_losses(torch.zeros(8, 1), torch.randn(8, 1, generator=seeded()))
