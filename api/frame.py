@@ -79,7 +79,7 @@ class RequestFrame:
         self.metrics.answered(_endpoint(scope), state.get("outcome") or str(visit.status), seconds)
         line = {"method": scope["method"], "path": scope["path"], "status": visit.status, "ms": round(1e3 * seconds, 3)}
         line |= {"bytes": visit.sent} | {key: state[key] for key in ("queue_ms", "plan_id") if key in state}
-        if visit.status in TURNED_AWAY:
+        if visit.status in TURNED_AWAY and scope["path"] not in PROBES:
             now = time.monotonic()
             if now < self._said + QUIET:
                 self._unsaid += 1

@@ -14,6 +14,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def swapped(body: Any, draw: random.Random) -> Any:
         if draw.random() < 0.2:
             del inner[last]
         else:
-            inner[last] = draw.choice(ODD)
+            inner[last] = deepcopy(draw.choice(ODD))
     return body
 
 

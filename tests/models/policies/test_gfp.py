@@ -162,6 +162,6 @@ def test_the_better_mode_is_found(bandit, small, seeded):
     settings = small(GFPConfig(alpha=0.1, eta_temperature=0.1, solver=Solver(steps=2)))
     policy = GFP(Sizes(1, 1), replace(settings, learning=replace(settings.learning, rate=1e-3, polyak=0.02)))
     generator = seeded(5)
-    for _ in range(700):
+    for _ in range(900):
         policy.update(bandit.batch(128, generator))
     assert bandit.score(policy) > 0.9
