@@ -227,12 +227,11 @@ class WarmStart:
 
     @torch.inference_mode()
     def _read(self, seen: View) -> np.ndarray:
-        """Coefficients, good until the thread's next call."""
         if self._compiled is None:
             return self.network.read(*(torch.from_numpy(entry) for entry in seen)).numpy()
         if not hasattr(self._requests, "own"):
             self._requests.own = self._compiled.create_infer_request()
-        return self._requests.own.infer(list(seen), share_inputs=True, share_outputs=True)[0]
+        return self._requests.own.infer(list(seen))[0]
 
 
 def _turned(vector: np.ndarray, heading: np.ndarray) -> np.ndarray:
