@@ -87,17 +87,19 @@ def test_better_behaviour_dominates_the_flow_by_weights_of_samples(small, offici
     assert float((-slope / curvature).detach()) == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("w", [-0.8, 0.3, 1.0])
-def test_flow_matching_bounds_the_distance_to_behaviour(small, seeded, w):
-    """The mean square between ends of the flow and the actions paired with its noise is at most e^(2 |w|) times the loss."""
+@pytest.mark.parametrize(("w", "action_scale"), [(-0.8, 0.3), (0.3, 0.3), (1.0, 0.3), (0.0, 1.0)])
+def test_flow_matching_bounds_the_distance_to_behaviour(small, seeded, w, action_scale):
+    """The mean square between ends of the flow and the actions paired with its noise is at most e^(2 |w|) times the loss, and
+    is the loss where both only shift. Removed: the noise of the pair (another sample's): the loss is .42, not .0025."""
     policy = FlowRL(Sizes(1, 1), small(FlowRLConfig(solver=Solver("midpoint", 20))))
     policy.field = Affine(w, 0.05)
-    noise = torch.randn(4000, 1, generator=seeded()).clamp(-1, 1)
-    action = 0.3 * noise + 0.1
-    times = (torch.arange(4000)[:, None] + 0.5) / 4000
-    loss = policy.flow_loss(recorded(torch.zeros(4000), action), noise, times[torch.randperm(4000, generator=seeded(1))], torch.ones(4000))
-    distance = (policy.sample(torch.zeros(4000, 1), noise) - action).square().mean()
-    assert 0.0 < float(distance.detach()) <= math.exp(2.0 * abs(w)) * float(loss.detach())
+    noise = 0.8 * (2.0 * torch.rand(4000, 1, generator=seeded()) - 1.0)
+    action, t = action_scale * noise + 0.1, (torch.randperm(4000, generator=seeded(1))[:, None] + 0.5) / 4000
+    loss = float(policy.flow_loss(recorded(torch.zeros(4000), action), noise, t, torch.ones(4000)).detach())
+    distance = float((policy.sample(torch.zeros(4000, 1), noise) - action).square().mean().detach())
+    assert 0.0 < distance <= math.exp(2.0 * abs(w)) * loss * (1.0 + 1e-5)
+    if w == 0.0:
+        assert distance == pytest.approx(loss, rel=1e-4)
 
 
 @pytest.mark.parametrize("config", [FlowRLConfig(), FlowRLConfig.paper()])
@@ -163,10 +165,10 @@ def test_critics_do_not_learn_from_the_climb(small, random_batch, seeded):
 
 
 def test_it_finds_the_better_mode(bandit, small, seeded):
-    """Removed: the climb: .6 at most."""
+    """Removed: the climb: .58."""
     config = small(FlowRLConfig(lamda=0.03))
-    policy = FlowRL(Sizes(1, 1), replace(config, learning=replace(config.learning, rate=1e-3, polyak=0.02)))
+    policy = FlowRL(Sizes(1, 1), replace(config, learning=replace(config.learning, rate=4e-3, polyak=0.05)))
     generator = seeded(5)
-    for _ in range(1000):
+    for _ in range(700):
         policy.update(bandit.batch(128, generator))
     assert bandit.score(policy) > 0.9

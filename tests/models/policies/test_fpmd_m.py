@@ -129,10 +129,10 @@ def test_jumps_keep_two_actions_that_are_as_good(bandit, small, seeded):
 
 
 def test_it_finds_the_better_mode_online(bandit, small, seeded):
-    """It acts, is rewarded and learns. Removed: the choice of the best and the weights: .2."""
+    """It acts, is rewarded and learns. Removed: the choice of the best and the weights: .3."""
     config = faster(small(FPMDMConfig()), num_particles=8, policy_freq=1, exploration=0.3, reward_scale=1.0)
     policy, generator = FPMDM(Sizes(1, 1), config), seeded(5)
-    for step in range(600):
+    for step in range(500):
         observation = 2.0 * torch.rand(128, 1, generator=generator) - 1.0
         explored = 2.0 * torch.rand(128, 1, generator=generator) - 1.0
         policy.update(bandit.record(observation, explored if step < 150 else policy.act(observation, generator)))
