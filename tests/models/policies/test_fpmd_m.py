@@ -129,7 +129,7 @@ def test_jumps_keep_two_actions_that_are_as_good(bandit, small, seeded):
 
 
 def test_it_finds_the_better_mode_online(bandit, small, seeded):
-    """It acts, is rewarded and learns. Removed: the choice of the best and the weights: .55."""
+    """It acts, is rewarded and learns. Removed: the choice of the best and the weights: .3."""
     config = faster(small(FPMDMConfig()), num_particles=8, policy_freq=1, exploration=0.3, reward_scale=1.0)
     policy, generator = FPMDM(Sizes(1, 1), config), seeded(5)
     for step in range(500):

@@ -166,7 +166,7 @@ def test_it_explores_in_training_alone(small, random_batch, seeded):
 
 
 def test_it_finds_the_better_mode_online(bandit, small, seeded):
-    """It acts, is rewarded and learns. Removed: the choice of the best and the weights: .7."""
+    """It acts, is rewarded and learns. Removed: the choice of the best and the weights: .65."""
     policy = FPMDR(Sizes(1, 1), faster(small(FPMDRConfig(solver=Solver(steps=2))), num_particles=4, exploration=0.3, reward_scale=1.0))
     generator = seeded(5)
     for step in range(500):
