@@ -33,8 +33,7 @@ serve: $(STAMP)  ## start the planning server
 	@$(BIN)/flowfleet serve --host $(HOST) --port $(PORT)
 
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest --ignore tests/models/policies $(PYTEST_ARGS)
-	@$(BIN)/python -m pytest tests/models/policies $(PYTEST_ARGS)  # they stand alone, and after a server's tests one process crashed
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP)  ## lint, format, import directions, types
 	@$(BIN)/ruff check .

@@ -90,10 +90,9 @@ class Desk:
     async def order(self, body: bytes, received: float) -> Order:
         """Reads a planning request; one at a time, and whatever else the event loop has to do comes in between."""
         if len(body) <= _INLINE_BYTES and b"previous_plan" not in body:
-            with self.engine.place():
-                async with self._turn:
-                    await asyncio.sleep(0)
-                    return self.intake.order(body, received)
+            async with self._turn:
+                await asyncio.sleep(0)
+                return self.intake.order(body, received)
         return await self.aside(lambda: self.intake.order(body, received))
 
     async def plan(self, order: Order) -> Answer:

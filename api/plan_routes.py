@@ -75,7 +75,8 @@ async def _received(request: Request) -> tuple[Desk, float, bytes]:
 
 async def _made(request: Request, desk: Desk, body: bytes, received: float) -> MadePlan | None:
     """The plan of a request, its outcome noted for the log and the counts; None where its caller has gone."""
-    order = await desk.order(body, received)
+    with desk.engine.place():
+        order = await desk.order(body, received)
     answer = await _unless_gone(request, desk.plan(order))
     if answer is None:
         return None

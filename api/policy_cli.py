@@ -48,6 +48,7 @@ def policy(
     ] = None,
     batch: Annotated[int, typer.Option(min=1, help="transitions of an update")] = 256,
     chunk: Annotated[int, typer.Option(min=1, help="actions that are chosen together")] = 1,
+    returns: Annotated[int, typer.Option(min=1, help="time steps of a return, where actions are chosen one by one")] = 1,
     execute: Annotated[int, typer.Option(min=0, help="actions of a chunk that are done before looking anew; 0: all")] = 0,
     capacity: Annotated[int, typer.Option(min=1, help="steps that are kept beside recorded ones")] = 1_000_000,
     evaluate_every: Annotated[int, typer.Option(min=1, help="steps, and at the end in any case")] = 50_000,
@@ -75,7 +76,10 @@ def policy(
             raise ValueError("say how long to train: --offline-steps, --online-steps or both")
         config = policy_config(agent, preset, _pairs(settings or []))
         actions = getattr(config, "horizon", chunk)
-        draw = DrawConfig(batch, actions, actions > 1 or hasattr(config, "horizon"), config.learning.discount)
+        chunked = actions > 1 or hasattr(config, "horizon")
+        if chunked and returns > 1:
+            raise ValueError("the return of a chunk is over its actions; --returns is for single ones")
+        draw = DrawConfig(batch, actions if chunked else returns, chunked, config.learning.discount)
         every = {"log_every": log_every, "evaluate_every": evaluate_every, "store_every": store_every}
         judged = EvaluationConfig(episodes, seed, execute=execute)
         run = RunConfig(offline_steps, online_steps, random_steps, wait, updates, draw, evaluation=judged, seed=seed, **every)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from dataclasses import replace
 
 import torch
 from cells import table
@@ -30,8 +31,11 @@ def drawn(chunk: int | None, generator: torch.Generator) -> Transitions:
 def updates_per_second(agent: str, seconds: float) -> float:
     """Of one policy, the first two updates left out."""
     config = policy_config(agent, "cpu", {})
-    policy = policy_class(agent)(Sizes(OBSERVATION, ACTION), config, 0)
-    batch = drawn(getattr(config, "horizon", None), torch.Generator().manual_seed(0))
+    if hasattr(config, "pretrain"):  # what comes after cloning takes longer
+        config = replace(config, pretrain=0)
+    chunk = getattr(config, "horizon", None)
+    policy = policy_class(agent)(Sizes(OBSERVATION, ACTION * (chunk or 1)), config, 0)
+    batch = drawn(chunk, torch.Generator().manual_seed(0))
     count, began = -2, time.perf_counter()
     while count < 1 or time.perf_counter() < began + seconds:
         if count == 0:

@@ -6,6 +6,7 @@ Optional: torch is the reference, and the tests hold the two against each other.
 import sys
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
@@ -54,7 +55,10 @@ def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int,
         "INFERENCE_NUM_THREADS": str(streams),
         "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
     }
-    return openvino.Core().compile_model(model, "CPU", hints)
+    with ThreadPoolExecutor(1) as apart:
+        # OpenVINO gives the thread that compiles a stack for signals of its own, and takes it away with the model: models that end
+        # in another order than they began would leave a caller's thread with a stack that is gone, for the next signal to fall into
+        return apart.submit(openvino.Core().compile_model, model, "CPU", hints).result()
 
 
 class OpenVINONetwork:

@@ -54,7 +54,7 @@ def rows(path):
 def test_a_policy_learns_offline_and_then_online(data, tmp_path):
     run, train = tmp_path / "run", ("train", "policy", "--agent", "fql", "--env", "slide:Slide", "--data", data, *SMALL)
     every = ("--log-every", "2", "--store-every", "4", "--evaluate-every", "4")
-    said = flowfleet(*train, run, "--offline-steps", "4", "--online-steps", "6", *every)
+    said = flowfleet(*train, run, "--offline-steps", "4", "--online-steps", "6", *every, "--returns", "2")
     assert "success" in said
     assert "10 steps" in said
     log, judged = rows(run / "log.csv"), rows(run / "evaluation.csv")
@@ -86,6 +86,7 @@ def test_commands_that_make_no_sense_are_refused(data, tmp_path):
     assert "no agent 'dqn'" in refusal(*train, "--agent", "dqn", "--offline-steps", "1")
     assert "need recorded data" in refusal(*fql)
     assert "no such file" in refusal(*fql, "--data", tmp_path / "none.npz")
+    assert "--returns is for single ones" in refusal(*fql, "--chunk", "2", "--returns", "3")
     assert "NAME=VALUE" in refusal(*fql, "--set", "alpha")
     assert "there is no 'gamma'" in refusal(*fql, "--set", "gamma=1")
     assert "holds no state" in refusal(*fql, "--data", data, "--resume")

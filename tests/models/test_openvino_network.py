@@ -1,5 +1,7 @@
 """The network run by OpenVINO against torch, the reference."""
 
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -67,3 +69,22 @@ def test_threads_do_not_disturb_each_other(network, fleet):
     for thread in threads:
         thread.join()
     assert all(torch.equal(one, other) for one, other in zip(found, wanted, strict=True))
+
+
+ENDS = """
+import gc, signal
+from planner.assembly import load_planner
+before = signal.signal(signal.SIGINT, lambda *_: print("heard"))
+planner = load_planner()
+del planner.proposer
+gc.collect()
+del planner
+gc.collect()
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+def test_models_that_are_gone_leave_signals_as_they_were():
+    """In a process of its own, that the fault would kill. Removed: the thread that compiles: it dies of the signal."""
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", ENDS], capture_output=True, text=True, timeout=240)
+    assert (done.returncode, done.stdout) == (0, "heard\n"), done.stderr
