@@ -1,0 +1,164 @@
+"""Carries plans out: a policy proposes, the filter lets through what is safe, and whoever is too late for its plan has it made anew."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from maps.errors import InvalidInput
+from maps.scenario import MovingObstacle, Scenario
+from planner.fleet_tracks import INTERVAL
+from planner.pilots import Pilot
+from planner.plan import Plan, PlanOptions, PlanStatus
+from planner.rollout import FleetSimulation, RolloutConfig
+
+
+@dataclass(frozen=True)
+class ExecutorConfig:
+    """When plans are made anew."""
+
+    replan: bool = True  # whether at all
+    late: float = 3.0  # s that a robot is behind its plan, and stands, before that
+    again: float = 4.0  # s at least between two plans of a fleet
+    foresight: float = 3.0  # s that strangers are taken to go on straight; then they are taken to stand
+    slow: float = 0.05  # of v_max, below which a robot stands
+    spare: tuple[float, float] = (3.0, 8.0)  # s that a new plan has beyond what its ways take; and at the second try
+    deadline: float = 1.0  # s that making a plan may take
+
+
+@dataclass
+class Journey:
+    """What happened to S fleets."""
+
+    position: list[Float[np.ndarray, "S N 2"]] = field(default_factory=list)  # m, tick by tick
+    strangers: list[Float[np.ndarray, "S K 2"]] = field(default_factory=list)  # m
+    changed: list[Bool[np.ndarray, "S N"]] = field(default_factory=list)  # by the filter
+    replans: list[tuple[float, int, bool]] = field(default_factory=list)  # s, fleet, whether a plan was found
+    decisions: float = 0.0  # s spent in the pilot, all fleets together
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a fleet fared."""
+
+    success: bool  # all arrived, nobody touched anything
+    collided: int  # robots that touched something
+    stuck: int  # robots that had not arrived when time was over
+    makespan: float  # s; infinite where a robot did not arrive
+    over_plan: float  # makespan over the horizon of the first plan
+    least_room: float  # m, of any robot to anything
+    replans: int  # plans made anew
+
+
+class Executor:
+    """Fleets on their way."""
+
+    def __init__(self, pilot: Pilot, planner: Callable[[Scenario, PlanOptions], Plan] | None, config: ExecutorConfig | None = None) -> None:
+        """`planner` makes plans anew, as `Planner.plan` does; None: the first plans have to do."""
+        self.pilot, self.planner, self.config = pilot, planner, config or ExecutorConfig()
+
+    def run(
+        self, scenarios: Sequence[Scenario], plans: Sequence[Plan], world: RolloutConfig, seed: int = 0, keep: bool = False
+    ) -> tuple[list[Outcome], Journey]:
+        """Carries plans out, all fleets side by side, until all have arrived or their time is over.
+
+        Args:
+            scenarios: of one number of robots.
+            plans: of the scenarios, all robots planned.
+            world: strangers, delays, noise, filter.
+            seed: of all that is random there.
+            keep: whether places are kept tick by tick.
+
+        Returns:
+            How each fleet fared, and what happened.
+        """
+        for plan in plans:
+            if plan.status != PlanStatus.SUCCEEDED:
+                raise InvalidInput("only a plan of the whole fleet can be carried out", code="PLAN_MISMATCH", value=str(plan.status))
+        simulation, journey = FleetSimulation(scenarios, plans, world, seed), Journey()
+        horizons = simulation.tracks.horizon.clone()
+        asked = torch.full((len(scenarios),), -torch.inf)  # s, when each fleet last got or missed a plan
+        while not bool(simulation.over.all()):
+            if keep:
+                journey.position.append(simulation.state.position.numpy())
+                journey.strangers.append(simulation.strangers.position.numpy())
+            step = simulation.step(self.pilot.act(simulation))
+            if keep:
+                journey.changed.append(step.changed.numpy())
+            for fleet in self._too_late(simulation, asked).nonzero().flatten().tolist():
+                asked[fleet] = simulation.time
+                journey.replans.append((simulation.time, fleet, self._replan(simulation, fleet)))
+        return [_outcome(simulation, k, float(horizons[k]), journey) for k in range(len(simulation))], journey
+
+    def _too_late(self, simulation: FleetSimulation, asked: Float[Tensor, " S"]) -> Bool[Tensor, " S"]:
+        if self.planner is None or not self.config.replan:
+            return torch.zeros(len(simulation), dtype=torch.bool)
+        stands = simulation.state.velocity.norm(dim=-1) < self.config.slow * simulation.bodies.v_max
+        held = (stands & ~simulation.arrived & (simulation.state.late > self.config.late)).any(1)
+        return held & (simulation.time - asked > self.config.again) & ~simulation.over
+
+    def _replan(self, simulation: FleetSimulation, fleet: int) -> bool:
+        if self.planner is None:
+            return False
+        options = PlanOptions(deadline=time.monotonic() + self.config.deadline)
+        ahead = strangers_ahead(simulation, fleet, self.config.foresight)
+        (short, long), margin = self.config.spare, margin_here(simulation, fleet)
+        tries = [(ahead, short, margin), (ahead, long, margin), ((), long, margin)]
+        for moving, *how in tries:
+            plan = self.planner(scenario_from_here(simulation, fleet, moving, (how[0], how[1])), options)
+            if plan.status == PlanStatus.SUCCEEDED:
+                simulation.follow(fleet, plan)
+                return True
+        return False
+
+
+def scenario_from_here(simulation: FleetSimulation, fleet: int, moving: tuple[MovingObstacle, ...], how: tuple[float, float]) -> Scenario:
+    """The rest of a fleet's way as a planning problem: from where its robots are, at rest, to where they must be."""
+    first, (spare, margin) = simulation.scenarios[fleet], how
+    rest, start = torch.zeros_like(first.start), simulation.state.position[fleet].double()
+    ends = {"start": start, "start_velocity": rest, "start_acceleration": rest}
+    return replace(first, **ends, horizon=time_left(simulation, fleet) + spare, moving=moving, margin=margin)
+
+
+def margin_here(simulation: FleetSimulation, fleet: int) -> float:
+    """The margin of the first plan, or what robots have now where that is less, m."""
+    place, radius = simulation.state.position[fleet : fleet + 1].double(), simulation.bodies.radius[fleet].double()
+    apart = torch.cdist(place, place)[0] - radius - radius[:, None]
+    apart = apart.masked_fill(torch.eye(len(radius), dtype=torch.bool), torch.inf)
+    wall = torch.tensor([simulation.wall(fleet, where) for where in place[0].tolist()], dtype=torch.float64) - radius
+    return max(0.0, min(simulation.scenarios[fleet].margin, float(apart.min()), float(wall.min())) - 1e-4)
+
+
+def time_left(simulation: FleetSimulation, fleet: int) -> float:
+    """What the slowest robot needs for the rest of its way at two thirds of its speed, s."""
+    state, place = simulation.state, simulation.tracks.motion[fleet, :, :, :2]
+    piece = place.diff(dim=1).norm(dim=-1)
+    ahead = torch.arange(piece.shape[1]) * INTERVAL >= state.along[fleet][:, None]
+    off = (simulation.tracks.at(state.along).position - state.position)[fleet].norm(dim=-1)
+    return float((1.5 * ((piece * ahead).sum(1) + off) / simulation.bodies.v_max[fleet]).max())
+
+
+def strangers_ahead(simulation: FleetSimulation, fleet: int, foresight: float) -> tuple[MovingObstacle, ...]:
+    """Strangers as the planner may foresee them: straight on for a while, then standing."""
+    seen = simulation.seen_strangers()
+    time = torch.tensor([0.0, foresight], dtype=torch.float64)
+    moving = []
+    for k in range(seen.radius.shape[1]):
+        place, velocity = seen.position[fleet, k].double(), seen.velocity[fleet, k].double()
+        moving.append(
+            MovingObstacle(f"stranger-{k}", float(seen.radius[fleet, k]), time, torch.stack([place, place + foresight * velocity]))
+        )
+    return tuple(moving)
+
+
+def _outcome(simulation: FleetSimulation, k: int, horizon: float, journey: Journey) -> Outcome:
+    collided, arrived = int(simulation.collided[k].sum()), int(simulation.arrived[k].sum())
+    stuck, makespan = simulation.arrived.shape[1] - arrived, float(simulation.finish[k].max())
+    replans = sum(fleet == k for _, fleet, _ in journey.replans)
+    return Outcome(
+        not collided and not stuck, collided, stuck, makespan, makespan / horizon, float(simulation.least_room[k].min()), replans
+    )

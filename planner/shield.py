@@ -1,0 +1,299 @@
+"""The filter between a policy and the wheels: the acceleration nearest to the wanted one after which every robot can still stop.
+
+A fleet is safe if all its robots, braking straight and as hard as they can from now on, keep apart and out of walls. Robots choose in turn;
+each takes an acceleration for one tick such that its own way, this tick and then braking, keeps clear of the ways of those that have chosen
+and of those that have not, which can still brake. So whoever comes later can brake at least, and a fleet that was safe stays safe: by
+induction, for all robots, without knowing what any of them wants next. The ways are compared tick by tick, exactly as they
+would be driven, with what may lie between two ticks added to the room that is kept.
+
+Strangers, which do not brake for us, are taken to go straight on or to stop at once: among what is safe for the fleet, an acceleration
+is taken that also keeps clear of them while the robot stops and a little longer, or where there is none, the one that keeps clear
+the furthest. That is no guarantee: a stranger that runs into a standing robot cannot be helped.
+
+Source of the idea: Fraichard and Asama, Inevitable collision states (2004); braking manoeuvres as in Bekris, Avoiding inevitable collision
+states (2010).
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numba import njit
+
+from maps.world import World, bounds_distance, obstacle_distance
+
+MOST_TICKS = 160  # of braking; slower brakes are taken to end there
+
+
+@dataclass(frozen=True)
+class ShieldConfig:
+    """How careful the filter is."""
+
+    tick: float = 0.1  # s, that an acceleration is held
+    margin: float = 0.005  # m, room kept from robots and walls beyond what may lie between two ticks
+    stranger_margin: float = 0.12  # m, the same from strangers
+    foresight: float = 0.5  # s after a robot stands, in which strangers still count
+    directions: int = 16  # of accelerations that are tried
+    strengths: tuple[float, ...] = (1.0, 0.5)  # of them, as shares of the limit
+    blends: int = 4  # between the wanted acceleration and braking
+
+
+@dataclass(frozen=True)
+class Bodies:
+    """Discs in motion."""
+
+    position: Float[np.ndarray, "N 2"]  # m
+    velocity: Float[np.ndarray, "N 2"]  # m/s
+    radius: Float[np.ndarray, " N"]  # m
+
+    @classmethod
+    def none(cls) -> "Bodies":
+        """Nobody."""
+        return cls(np.zeros((0, 2)), np.zeros((0, 2)), np.zeros(0))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What robots can do."""
+
+    v_max: Float[np.ndarray, " N"]  # m/s
+    a_max: Float[np.ndarray, " N"]  # m/s^2
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """What the filter lets through."""
+
+    acceleration: Float[np.ndarray, "N 2"]  # m/s^2
+    changed: Bool[np.ndarray, " N"]  # other than wanted, limits apart
+    safe: Bool[np.ndarray, " N"]  # keeps clear of everything; False: the robot brakes, or does what is least bad
+    room: Float[np.ndarray, " N"]  # m, kept from strangers at least; large where there are none
+
+
+@dataclass(frozen=True)
+class Shield:
+    """Filters accelerations of fleets in a world."""
+
+    world: World
+    config: ShieldConfig = field(default_factory=ShieldConfig)
+
+    def filter(
+        self,
+        robots: Bodies,
+        limits: Limits,
+        wanted: Float[np.ndarray, "N 2"],
+        strangers: Bodies | None = None,
+        chosen: Bool[np.ndarray, " N"] | None = None,
+        turn: np.ndarray | None = None,
+    ) -> Filtered:
+        """Accelerations for the next tick.
+
+        Args:
+            robots: where they are and how they move.
+            limits: of each.
+            wanted: accelerations, m/s^2, map frame; longer ones are cut to the limit, and to what the speed limit allows.
+            strangers: discs that are taken to go straight on, or to stop.
+            chosen: robots to choose for; None: all. Others are taken to brake.
+            turn: the order in which robots choose, indices; None: as they come.
+
+        Returns:
+            What is safe, for the chosen ones; the others brake.
+        """
+        strangers = strangers or Bodies.none()
+        count = len(robots.radius)
+        asked = np.ones(count, dtype=np.bool_) if chosen is None else np.asarray(chosen, dtype=np.bool_)
+        order = np.arange(count) if turn is None else np.asarray(turn, dtype=np.int64)
+        config = self.config
+        given = (robots.position, robots.velocity, robots.radius, limits.v_max, limits.a_max, wanted)
+        others = (strangers.position, strangers.velocity, strangers.radius)
+        settings = (config.tick, config.margin, config.stranger_margin, config.foresight)
+        fleet, away = (tuple(np.ascontiguousarray(part, dtype=np.float64) for part in parts) for parts in (given, others))
+        return Filtered(*_filter(fleet, away, self.world, order, asked, settings, _directions(config), config.blends))
+
+
+def _directions(config: ShieldConfig) -> Float[np.ndarray, "D 2"]:
+    angle = 2.0 * np.pi * np.arange(config.directions) / config.directions
+    ring = np.stack([np.cos(angle), np.sin(angle)], 1)
+    return np.concatenate([np.zeros((1, 2)), *(strength * ring for strength in config.strengths)])
+
+
+@njit(cache=True, nogil=True)
+def _braking(vx, vy, a_max, tick):
+    """The acceleration that brakes for one tick."""
+    speed = np.hypot(vx, vy)
+    if speed < 1e-12:
+        return 0.0, 0.0
+    strength = min(a_max, speed / tick) / speed
+    return -vx * strength, -vy * strength
+
+
+@njit(cache=True, nogil=True)
+def _way(x, y, vx, vy, ax, ay, a_max, tick, out):
+    """Places after one tick of an acceleration and then braking, until the robot stands; returns how many ticks that takes."""
+    ticks = out.shape[0]
+    for k in range(ticks):
+        x += vx * tick + 0.5 * ax * tick * tick
+        y += vy * tick + 0.5 * ay * tick * tick
+        vx += ax * tick
+        vy += ay * tick
+        out[k, 0], out[k, 1] = x, y
+        if abs(vx) + abs(vy) < 1e-9:
+            for later in range(k + 1, ticks):
+                out[later, 0], out[later, 1] = x, y
+            return k + 1
+        ax, ay = _braking(vx, vy, a_max, tick)
+    return ticks
+
+
+@njit(cache=True, nogil=True)
+def _within(ax, ay, vx, vy, v_max, a_max, tick):
+    """An acceleration cut to the limits; braking is always within them."""
+    size = np.hypot(ax, ay)
+    if size > a_max:
+        ax, ay = ax * a_max / size, ay * a_max / size
+    nx, ny = vx + ax * tick, vy + ay * tick
+    speed = np.hypot(nx, ny)
+    if speed > v_max:
+        ax, ay = (nx * v_max / speed - vx) / tick, (ny * v_max / speed - vy) / tick
+        size = np.hypot(ax, ay)
+        if size > a_max:  # too fast already: slower by as much as can be
+            ax, ay = _braking(vx, vy, a_max, tick)
+    return ax, ay
+
+
+@njit(cache=True, nogil=True)
+def _wall_room(x, y, radius, world, reach):
+    distance, _, _ = obstacle_distance(x, y, world, reach + radius)
+    return min(distance, bounds_distance(x, y, world)) - radius
+
+
+@njit(cache=True, nogil=True)
+def _keeps(i, way, ticks, ways, stops, near, count, needed, radius, world, wall_needed):
+    """Whether a way keeps clear of walls and of the ways of the near ones."""
+    for n in range(count):
+        j = near[n]
+        least = radius[i] + radius[j] + needed[j]
+        if least <= 0.0:
+            continue
+        least *= least
+        for k in range(max(ticks, stops[j])):
+            dx, dy = way[k, 0] - ways[j, k, 0], way[k, 1] - ways[j, k, 1]
+            if dx * dx + dy * dy < least:
+                return False
+    skip = 0.0  # m of way that cannot reach a wall
+    for k in range(ticks):
+        if k > 0:
+            skip -= np.hypot(way[k, 0] - way[k - 1, 0], way[k, 1] - way[k - 1, 1])
+        if skip > 0.0:
+            continue
+        room = _wall_room(way[k, 0], way[k, 1], radius[i], world, 2.0 * radius[i] + 1.0)
+        if room < wall_needed:
+            return False
+        skip = room - wall_needed
+    return True
+
+
+@njit(cache=True, nogil=True)
+def _stranger_room(x, y, way, ticks, radius, ahead, position, velocity, size, tick, margin):
+    """Room kept from strangers while the robot stops and `ahead` ticks more, less the margin, m."""
+    least = 1e9
+    for s in range(position.shape[0]):
+        apart = radius + size[s]
+        apart += min(margin, np.hypot(x - position[s, 0], y - position[s, 1]) - apart - 1e-9)  # nearer already: no nearer still
+        for k in range(ticks + ahead):
+            at = min(k, way.shape[0] - 1)
+            t = (k + 1) * tick
+            dx, dy = way[at, 0] - position[s, 0], way[at, 1] - position[s, 1]
+            least = min(least, np.hypot(dx, dy) - apart)  # should it stand still now
+            least = min(least, np.hypot(dx - velocity[s, 0] * t, dy - velocity[s, 1] * t) - apart)
+    return least
+
+
+@njit(cache=True, nogil=True)
+def _filter(fleet, away, world, order, asked, settings, directions, blends):
+    position, velocity, radius, v_max, a_max, wanted = fleet
+    far_at, far_v, far_r = away
+    tick, margin, stranger_margin, foresight = settings
+    robots = position.shape[0]
+    longest = 1
+    for i in range(robots):
+        speed = np.hypot(velocity[i, 0], velocity[i, 1]) + a_max[i] * tick
+        longest = max(longest, int(np.ceil(speed / (a_max[i] * tick))) + 2)
+    longest = min(longest, MOST_TICKS)
+    ways, stops = np.empty((robots, longest, 2)), np.empty(robots, dtype=np.int64)
+    result, changed, safe, room = (
+        np.zeros((robots, 2)),
+        np.zeros(robots, dtype=np.bool_),
+        np.ones(robots, dtype=np.bool_),
+        np.full(robots, 1e9),
+    )
+    for i in range(robots):
+        ax, ay = _braking(velocity[i, 0], velocity[i, 1], a_max[i], tick)
+        result[i, 0], result[i, 1] = ax, ay
+        stops[i] = _way(position[i, 0], position[i, 1], velocity[i, 0], velocity[i, 1], ax, ay, a_max[i], tick, ways[i])
+    options = 1 + blends + directions.shape[0] + 1
+    way, kept = np.empty((longest, 2)), np.empty((longest, 2))
+    near, needed = np.empty(robots, dtype=np.int64), np.zeros(robots)
+    ahead = int(np.ceil(foresight / tick))
+    for place in range(robots):
+        i = order[place]
+        if not asked[i]:
+            continue
+        x, y, vx, vy = position[i, 0], position[i, 1], velocity[i, 0], velocity[i, 1]
+        reach = np.hypot(ways[i, longest - 1, 0] - x, ways[i, longest - 1, 1] - y) + (np.hypot(vx, vy) + a_max[i] * tick) * 2.0 * tick
+        count = 0
+        for j in range(robots):
+            dx, dy = position[j, 0] - x, position[j, 1] - y
+            apart = np.hypot(dx, dy) - radius[i] - radius[j]
+            span = np.hypot(ways[j, longest - 1, 0] - position[j, 0], ways[j, longest - 1, 1] - position[j, 1])
+            if j == i or apart > reach + span + margin + 0.05:
+                continue
+            between = 0.125 * (a_max[i] + a_max[j]) * tick * tick  # what a chord may miss
+            needed[j] = min(margin + between, apart - 1e-9)
+            for k in range(max(stops[i], stops[j])):  # a fleet that is not quite safe may not get worse
+                dx, dy = ways[i, k, 0] - ways[j, k, 0], ways[i, k, 1] - ways[j, k, 1]
+                needed[j] = min(needed[j], np.hypot(dx, dy) - radius[i] - radius[j] - 1e-9)
+            near[count] = j
+            count += 1
+        step = v_max[i] * tick
+        wall_needed = margin + step * step / (8.0 * radius[i])  # a corner may reach in between two ticks
+        wall_needed = min(wall_needed, _wall_room(x, y, radius[i], world, 1.0) - 1e-9)
+        for k in range(stops[i]):
+            wall_needed = min(wall_needed, _wall_room(ways[i, k, 0], ways[i, k, 1], radius[i], world, 1.0) - 1e-9)
+        braking_x, braking_y = result[i, 0], result[i, 1]
+        want_x, want_y = _within(wanted[i, 0], wanted[i, 1], vx, vy, v_max[i], a_max[i], tick)
+        best, best_room, found = 1e18, -1e18, False
+        for option in range(options):
+            if option <= blends:
+                share = 1.0 - option / (blends + 1.0)
+                ax, ay = braking_x + share * (want_x - braking_x), braking_y + share * (want_y - braking_y)
+            elif option == options - 1:
+                ax, ay = braking_x, braking_y
+            else:
+                d = option - blends - 1
+                ax, ay = directions[d, 0] * a_max[i], directions[d, 1] * a_max[i]
+            ax, ay = _within(ax, ay, vx, vy, v_max[i], a_max[i], tick)
+            away = (ax - want_x) ** 2 + (ay - want_y) ** 2
+            if found and away >= best:
+                continue
+            ticks = _way(x, y, vx, vy, ax, ay, a_max[i], tick, way)
+            clear = _stranger_room(x, y, way, ticks, radius[i], ahead, far_at, far_v, far_r, tick, stranger_margin)
+            good = clear >= 0.0
+            if not good and (found or clear <= best_room):
+                continue
+            last = option == options - 1
+            if not last and not _keeps(i, way, ticks, ways, stops, near, count, needed, radius, world, wall_needed):
+                continue
+            found = found or good
+            best, best_room = away, clear
+            result[i, 0], result[i, 1] = ax, ay
+            kept[:] = way
+            stops[i] = ticks
+            if option == 0 and good:
+                break
+        if best < 1e18:
+            ways[i] = kept
+        changed[i] = (result[i, 0] - want_x) ** 2 + (result[i, 1] - want_y) ** 2 > 1e-12
+        safe[i] = found
+        room[i] = best_room + stranger_margin
+    return result, changed, safe, room

@@ -1,0 +1,184 @@
+"""Fleets in a world that their plans do not know."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from maps.fleet import Fleet
+from maps.scenario import Scenario
+from maps.scene import Polygon, Scene
+from planner.demonstrations import DemonstrationConfig, record_demonstrations
+from planner.distance_fields import DistanceFields
+from planner.executor import Executor
+from planner.fleet_view import FIRST, LAST_ACTION, OBSERVATION, Discs, FleetBodies, FleetState, present_neighbors, view
+from planner.pilots import Sidestepping, Tracking
+from planner.pipeline import Planner, PlannerConfig
+from planner.plan import Plan
+from planner.rollout import FleetSimulation, RolloutConfig
+from planner.strangers import StrangerConfig
+
+NOBODY = RolloutConfig(strangers=StrangerConfig(0))
+WALL = Polygon(np.array([[3.5, 2.6], [4.5, 2.6], [4.5, 3.4], [3.5, 3.4]]))
+SCENE = Scene((0.0, 0.0, 8.0, 6.0), polygons=(WALL,))
+
+
+def _scenario(start: list[list[float]], goal: list[list[float]], horizon: float = 14.0) -> Scenario:
+    full = torch.ones(len(start), dtype=torch.float64)
+    fleet = Fleet(tuple(f"r{k}" for k in range(len(start))), 0.25 * full, full, full)
+    begin, end = torch.tensor(start, dtype=torch.float64), torch.tensor(goal, dtype=torch.float64)
+    return Scenario(SCENE, fleet, begin, end, torch.zeros_like(begin), torch.zeros_like(begin), horizon, 0.05)
+
+
+@pytest.fixture(scope="module")
+def planner() -> Planner:
+    return Planner(PlannerConfig(threads=1))
+
+
+@pytest.fixture(scope="module")
+def crossing(planner: Planner) -> tuple[Scenario, Plan]:
+    """Four robots whose ways cross around a block."""
+    scenario = _scenario([[1, 3], [7, 3.2], [2.5, 1], [5.5, 5]], [[7, 2.8], [1, 3], [2.5, 5], [5.5, 1]])
+    return scenario, planner.plan(scenario)
+
+
+def _run(simulation: FleetSimulation) -> list[torch.Tensor]:
+    rewards = []
+    while not bool(simulation.over.all()):
+        rewards.append(simulation.step(simulation.nominal()).reward)
+    return rewards
+
+
+def test_a_plan_is_carried_out_as_it_is(crossing: tuple[Scenario, Plan]) -> None:
+    """With nobody in the way all arrive within a second of the plan, touching nothing, and every robot earned by it."""
+    simulation = FleetSimulation([crossing[0]], [crossing[1]], NOBODY, 0)
+    rewards = torch.stack(_run(simulation))
+    assert bool(simulation.arrived.all())
+    assert not bool(simulation.collided.any())
+    assert float(simulation.finish.max()) < 15.0
+    assert (rewards.sum(0) > 0.5).all()
+    assert (rewards.abs() <= 1.0).all()
+
+
+def test_fleets_side_by_side_are_as_alone(crossing: tuple[Scenario, Plan]) -> None:
+    """Without strangers nothing couples the fleets of a simulation."""
+    other = _scenario([[1, 1], [1, 2], [1, 4], [1, 5]], [[7, 1], [7, 2], [7, 4], [7, 5]])
+    plan = Planner(PlannerConfig(threads=1)).plan(other)
+    together = FleetSimulation([crossing[0], other], [crossing[1], plan], NOBODY, 0)
+    alone = FleetSimulation([other], [plan], NOBODY, 0)
+    for _ in range(40):
+        together.step(together.nominal())
+        alone.step(alone.nominal())
+    torch.testing.assert_close(together.state.position[1], alone.state.position[0], rtol=0.0, atol=1e-5)
+    torch.testing.assert_close(together.view.observation[1], alone.view.observation[0], rtol=0.0, atol=1e-4)
+
+
+def test_the_order_of_the_plan_holds_when_robots_are_late(crossing: tuple[Scenario, Plan]) -> None:
+    """Robots that often stand still make the others wait where they would be met; all arrive, nothing touches, for three seeds."""
+    for seed in range(3):
+        simulation = FleetSimulation([crossing[0]], [crossing[1]], replace(NOBODY, delays=0.2), seed)
+        _run(simulation)
+        assert bool(simulation.arrived.all()), seed
+        assert not bool(simulation.collided.any()), seed
+        assert float(simulation.finish.max()) > 15.0
+
+
+def test_strangers_are_met_and_the_filter_keeps_clear_of_them(crossing: tuple[Scenario, Plan]) -> None:
+    """Without filter, robots that follow their plans blindly run into strangers; with it and stepping aside, they do not."""
+    blind = touched = 0
+    for seed in range(6):
+        plain = FleetSimulation([crossing[0]], [crossing[1]], RolloutConfig(shield=False, clocks=False), seed)
+        _run(plain)
+        blind += int(plain.collided.sum())
+        outcome = Executor(Sidestepping(), None).run([crossing[0]], [crossing[1]], RolloutConfig(), seed)[0][0]
+        touched += outcome.collided
+    assert blind >= 4
+    assert touched == 0
+
+
+def test_the_same_seed_gives_the_same_rollout(crossing: tuple[Scenario, Plan]) -> None:
+    """Strangers, delays and noise come from the seed alone."""
+    world = RolloutConfig(delays=0.1, noise=0.05)
+    ends = []
+    for seed in (4, 4, 5):
+        simulation = FleetSimulation([crossing[0]], [crossing[1]], world, seed)
+        for _ in range(30):
+            simulation.step(simulation.nominal())
+        ends.append(simulation.state.position)
+    assert torch.equal(ends[0], ends[1])
+    assert not torch.equal(ends[0], ends[2])
+
+
+def test_a_fleet_that_is_held_up_is_planned_anew(planner: Planner) -> None:
+    """A stranger that stands on the only robot's way is planned around."""
+    scenario = _scenario([[1, 1]], [[7, 1]], 9.0)
+    plan = planner.plan(scenario)
+    world = RolloutConfig(strangers=StrangerConfig(1, pace=(0.0, 0.0), apart=2.0))
+    outcomes = {}
+    for name, makes in (("kept", None), ("anew", planner.plan)):
+        outcomes[name] = Executor(Tracking(), makes).run([scenario], [plan], world, 3)[0][0]
+    assert outcomes["kept"].stuck == 1
+    assert outcomes["anew"].success
+    assert outcomes["anew"].replans >= 1
+
+
+def _states(scenario: Scenario, turn: float, shift: list[float]) -> torch.Tensor:
+    c, s = np.cos(turn), np.sin(turn)
+    matrix, moved = torch.tensor([[c, -s], [s, c]], dtype=torch.float32), torch.tensor(shift)
+    generator = torch.Generator().manual_seed(0)
+    place = torch.rand(1, 9, 2, generator=generator) * 4.0
+    speed, last = torch.randn(1, 9, 2, generator=generator) * 0.3, torch.randn(1, 9, 2, generator=generator) * 0.3
+    goal = torch.rand(1, 9, 2, generator=generator) * 4.0
+    from planner.fleet_tracks import FleetTracks
+
+    share = torch.linspace(0.0, 1.0, 81)[:, None]
+    way = place[:, :, None] + share * (goal - place)[:, :, None]
+    velocity = ((goal - place) / 4.0)[:, :, None].expand_as(way)
+    motion = torch.cat([way @ matrix.T + moved, velocity @ matrix.T, torch.zeros_like(way)], -1)
+    zero = torch.zeros(1, 9)
+    state = FleetState(place @ matrix.T + moved, speed @ matrix.T, last @ matrix.T, zero + 0.7, zero, zero + 1.0)
+    ones = torch.ones(1, 9)
+    disc = Discs(torch.tensor([[[2.0, 2.0]]]) @ matrix.T + moved, torch.tensor([[[0.2, 0.1]]]) @ matrix.T, torch.full((1, 1), 0.3))
+    open_floor = DistanceFields(torch.full((1, 4, 4), 4.0), torch.full((1, 2), -100.0), torch.full((1,), 100.0))
+    bodies = FleetBodies(0.25 * ones, ones, ones)
+    return view(state, FleetTracks(motion, torch.tensor([4.0])), goal @ matrix.T + moved, (bodies, open_floor, disc)).observation
+
+
+def test_turning_and_shifting_the_world_changes_nothing_that_robots_are_told() -> None:
+    """Observations are in each robot's own frame."""
+    scenario = _scenario([[1, 1]], [[7, 1]])
+    plain, moved = _states(scenario, 0.0, [0.0, 0.0]), _states(scenario, 2.0, [5.0, -3.0])
+    assert plain.shape == (1, 9, OBSERVATION)
+    torch.testing.assert_close(plain, moved, rtol=0.0, atol=2e-4)
+    assert present_neighbors(plain).all()
+
+
+def test_distances_to_walls_are_those_of_the_scene() -> None:
+    """Within a cell's size everywhere, also outside; scenes of several sizes side by side."""
+    small = Scene((1.0, 1.0, 3.0, 4.0))
+    fields, place = DistanceFields.of_scenes([SCENE, small], 0.1), torch.rand(2, 400, 2, generator=torch.Generator().manual_seed(1)) * 6.0
+    exact = SCENE.signed_distance(place[0].double(), 4.0)
+    bounds = torch.cat([place[0], torch.tensor([8.0, 6.0]) - place[0]], -1).amin(-1).double()
+    assert float((fields.at(place)[0] - torch.minimum(exact, bounds)).abs().max()) < 0.1
+    box = torch.cat([place[1] - torch.tensor([1.0, 1.0]), torch.tensor([3.0, 4.0]) - place[1]], -1).amin(-1)
+    inside = box > 0.0
+    assert float((fields.at(place)[1] - box)[inside].abs().max()) < 0.1
+    assert (fields.at(place)[1][~inside] < 0.1).all()
+
+
+def test_demonstrations_are_whole_episodes_of_what_was_done(crossing: tuple[Scenario, Plan]) -> None:
+    """Every episode ends once; actions lie within the limits; the next observation holds the action that was done."""
+    config = DemonstrationConfig(steps=600, seed=2)
+    rows = record_demonstrations(([crossing[0]], [crossing[1]]), config, lambda _: None)
+    count = len(rows["rewards"])
+    assert count >= 600
+    assert rows["observations"].shape == (count, OBSERVATION)
+    assert rows["terminals"][-1]
+    assert (rows["terminals"] >= (rows["masks"] == 0.0)).all()
+    assert (np.linalg.norm(rows["actions"], axis=1) < 1.0 + 1e-5).all()
+    size = np.linalg.norm(rows["next_observations"][:, LAST_ACTION : LAST_ACTION + 2], axis=1)
+    np.testing.assert_allclose(size, np.linalg.norm(rows["actions"], axis=1), atol=1e-4)
+    inner = ~rows["terminals"][:-1]
+    np.testing.assert_array_equal(rows["next_observations"][:-1][inner], rows["observations"][1:][inner])
+    assert FIRST < OBSERVATION
