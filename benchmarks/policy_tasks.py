@@ -72,6 +72,7 @@ class Run:
 
 SMALL = {"critic.hidden": "[256,256]", "critic.activation": "relu"}
 FLOW = {"hidden": "[128,128]", "activation": "relu"}
+ONLINE = {f"{name}.hidden": "[128,128]" for name in ("critic", "actor", "flow")}
 TASKS = {
     "maze": Task(
         "pointmaze-medium-navigate-singletask-v0",
@@ -83,7 +84,7 @@ TASKS = {
             "bc": {},
             "ifql": {"num_samples": "16"},
             "fql": {"alpha": "0.05", "critics": "4"},
-            "qam": {"inv_temp": "0.3"},
+            "qam": {"inv_temp": "0.5"},
             "gfp": {"alpha": "0.1", "eta_temperature": "0.01"},
             "df-dir": {},
         },
@@ -95,18 +96,18 @@ TASKS = {
     ),
     "pendulum": Task(
         "Pendulum-v1",
-        ("--random-steps", "500", "--wait", "500", "--batch", "128", "--episodes", "5", "--evaluate-every", "1000"),
-        {"critic.hidden": "[128,128]", "flow.hidden": "[128,128]", "actor.hidden": "[128,128]", "learning.polyak": "0.01"},
+        ("--random-steps", "500", "--wait", "500", "--batch", "128", "--episodes", "5", "--evaluate-every", "500"),
+        ONLINE | {"learning.rate": "0.001", "learning.polyak": "0.01"},
         {"sac": {}, "swfp": {"pretrain": "0"}, "fpmd-r": {}, "fpmd-m": {}, "flowrl": {}},
-        6000,
+        4000,
     ),
     "cheetah": Task(
         "HalfCheetah-v4",
         (
             "--random-steps",
-            "2000",
+            "1000",
             "--wait",
-            "2000",
+            "1000",
             "--update-every",
             "4",
             "--batch",
@@ -114,9 +115,9 @@ TASKS = {
             "--episodes",
             "2",
             "--evaluate-every",
-            "5000",
+            "2500",
         ),
-        {"critic.hidden": "[256,256]", "flow.hidden": "[256,256]", "actor.hidden": "[256,256]"},
+        ONLINE | {"learning.rate": "0.001", "learning.polyak": "0.01"},
         {"sac": {}, "swfp": {"pretrain": "0"}, "fpmd-r": {}, "fpmd-m": {}, "flowrl": {}},
         100_000,
     ),
