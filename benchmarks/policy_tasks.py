@@ -1,8 +1,8 @@
 """How well the flow policies learn tasks on a few cores: a maze from recorded data, and two bodies online.
 
 python benchmarks/policy_tasks.py maze --out out/policies [--agents fql,qam] [--seeds 0,1] [--updates 4000]
-python benchmarks/policy_tasks.py pendulum --out out/policies [--steps 6000] [--pictures docs]
-python benchmarks/policy_tasks.py cheetah --out out/policies [--steps 100000] [--pictures docs]
+python benchmarks/policy_tasks.py pendulum --out out/policies [--steps 4000] [--pictures docs]
+python benchmarks/policy_tasks.py cheetah --out out/policies [--steps 20000] [--pictures docs]
 
 Each run is a `flowfleet train policy` of its own, in a folder of its own: what is done already is not done again, and what was stopped
 goes on. `--jobs` run at a time, one thread each; `--settle` only tells what the folder holds.
@@ -86,7 +86,7 @@ TASKS = {
             "fql": {"alpha": "0.05", "critics": "4"},
             "qam": {"inv_temp": "0.5"},
             "gfp": {"alpha": "0.1", "eta_temperature": "0.01"},
-            "df-dir": {},
+            "df-dir": {"lam": "15"},
         },
         4000,
         recorded=True,
@@ -98,7 +98,7 @@ TASKS = {
         "Pendulum-v1",
         ("--random-steps", "500", "--wait", "500", "--batch", "128", "--episodes", "5", "--evaluate-every", "500"),
         ONLINE | {"learning.rate": "0.001", "learning.polyak": "0.01"},
-        {"sac": {}, "swfp": {"pretrain": "0"}, "fpmd-r": {}, "fpmd-m": {}, "flowrl": {}},
+        {"sac": {}, "swfp": {"pretrain": "0", "alpha": "0.002", "eta": "10"}, "fpmd-r": {}, "fpmd-m": {}, "flowrl": {}},
         4000,
     ),
     "cheetah": Task(
@@ -118,8 +118,8 @@ TASKS = {
             "2500",
         ),
         ONLINE | {"learning.rate": "0.001", "learning.polyak": "0.01"},
-        {"sac": {}, "swfp": {"pretrain": "0"}, "fpmd-r": {}, "fpmd-m": {}, "flowrl": {}},
-        100_000,
+        {"sac": {}, "swfp": {"pretrain": "0", "alpha": "0.01", "eta": "3"}, "fpmd-r": {}, "fpmd-m": {}, "flowrl": {}},
+        20_000,
     ),
 }
 
