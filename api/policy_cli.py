@@ -41,7 +41,8 @@ def policy(
     online_steps: Annotated[int, typer.Option(min=0, help="steps of the environment, then")] = 0,
     random_steps: Annotated[int, typer.Option(min=0, help="first online ones, by uniform actions")] = 0,
     wait: Annotated[int, typer.Option(min=0, help="online steps before the first update among them")] = 0,
-    updates: Annotated[int, typer.Option(min=1, help="an online step")] = 1,
+    updates: Annotated[int, typer.Option(min=1, help="an online step, or a number of them")] = 1,
+    update_every: Annotated[int, typer.Option(min=1, help="online steps of which the first has the updates")] = 1,
     preset: Annotated[Literal["default", "paper", "cpu"], typer.Option(help="of the config")] = "default",
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="NAME=VALUE", help="of the config: alpha=3, solver.steps=2")
@@ -50,6 +51,7 @@ def policy(
     chunk: Annotated[int, typer.Option(min=1, help="actions that are chosen together")] = 1,
     returns: Annotated[int, typer.Option(min=1, help="time steps of a return, where actions are chosen one by one")] = 1,
     execute: Annotated[int, typer.Option(min=0, help="actions of a chunk that are done before looking anew; 0: all")] = 0,
+    normalize: Annotated[bool, typer.Option("--normalize", help="brings observations to mean 0 and spread 1 of those in --data")] = False,
     capacity: Annotated[int, typer.Option(min=1, help="steps that are kept beside recorded ones")] = 1_000_000,
     evaluate_every: Annotated[int, typer.Option(min=1, help="steps, and at the end in any case")] = 50_000,
     episodes: Annotated[int, typer.Option(min=0, help="of an evaluation; 0: none")] = 10,
@@ -80,10 +82,12 @@ def policy(
         if chunked and returns > 1:
             raise ValueError("the return of a chunk is over its actions; --returns is for single ones")
         draw = DrawConfig(batch, actions if chunked else returns, chunked, config.learning.discount)
-        every = {"log_every": log_every, "evaluate_every": evaluate_every, "store_every": store_every}
+        every = {"update_every": update_every, "log_every": log_every, "evaluate_every": evaluate_every, "store_every": store_every}
         judged = EvaluationConfig(episodes, seed, execute=execute)
         run = RunConfig(offline_steps, online_steps, random_steps, wait, updates, draw, evaluation=judged, seed=seed, **every)
-        chosen = {"agent": agent, "config": config, "env": env, "data": data, "capacity": capacity, "device": device}
+        chosen = {"agent": agent, "config": config, "env": env, "data": data, "capacity": capacity, "device": device} | {
+            "normalize": normalize
+        }
         ended = _train(folder, run, chosen, tensorboard, resume)
         for name, value in ended.evaluation.items():
             typer.echo(f"{name}\t{value:.4g}")
@@ -134,6 +138,10 @@ def _parts(chosen: dict[str, Any], run: RunConfig, observation: int, action: int
         replay.add(recorded)
     kind: Any = policy_class(chosen["agent"])
     made = kind(Sizes(observation, action * (run.draw.steps if run.draw.chunk else 1)), chosen["config"], run.seed)
+    if chosen["normalize"]:
+        if recorded is None:
+            raise ValueError("--normalize takes mean and spread from --data")
+        made.look_at(recorded.observation)
     return made.to(chosen["device"]), replay
 
 

@@ -29,13 +29,14 @@ class RunConfig:
     online: int = 0  # steps of the environment, then
     random: int = 0  # first online steps, of which the actions are uniform
     wait: int = 0  # online steps before the first update among them
-    updates: int = 1  # an online step
+    updates: int = 1  # an online step that has some
     draw: DrawConfig = field(default_factory=DrawConfig)  # of batches
     log_every: int = 1000  # steps
     evaluate_every: int = 50_000  # steps; and at the end in any case
     store_every: int = 50_000  # steps; and at the end in any case; ends the episode that is going on
     evaluation: EvaluationConfig = field(default_factory=EvaluationConfig)  # episodes
     seed: int = 0  # of batches, random actions and episodes
+    update_every: int = 1  # online steps, of which the first has updates
 
     @property
     def steps(self) -> int:
@@ -177,7 +178,8 @@ class _Run:
         online, updates = self.step - self.config.offline, 1
         if online >= 0:
             self.act(online)
-            updates = self.config.updates if online >= self.config.wait else 0
+            waited = online - self.config.wait
+            updates = self.config.updates if waited >= 0 and waited % self.config.update_every == 0 else 0
         self.step += 1
         for _ in range(updates):
             self.add(self.policy.update(self.replay.sample(self.config.draw, self.generator)))

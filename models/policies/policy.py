@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -47,6 +47,8 @@ class Policy(nn.Module, ABC):
 
     config_type: ClassVar[type]
     config: Any  # frozen, of `config_type`, with `learning`
+    middle: Tensor  # of observations
+    width: Tensor
 
     def __init__(self, sizes: Sizes, config: Any, seed: int) -> None:
         """`seed` fixes the weights and all that learning draws."""
@@ -54,13 +56,29 @@ class Policy(nn.Module, ABC):
         self.sizes, self.config = sizes, config
         self.generator = torch.Generator().manual_seed(seed)
         self.updates = 0  # done
+        self.register_buffer("middle", torch.zeros(sizes.observation))
+        self.register_buffer("width", torch.ones(sizes.observation))
+
+    def look_at(self, observations: Float[Tensor, "T O"]) -> None:
+        """Takes the mean and the spread of recorded observations as those that `update` and `act` bring to 0 and 1 from now on.
+
+        Not for observations with a set in them, whose numbers must stay alike from member to member. A number that never changes
+        is only shifted.
+        """
+        spread = observations.std(0, unbiased=False)
+        self.middle.copy_(observations.mean(0))
+        self.width.copy_(torch.where(spread > 1e-6, spread, torch.ones_like(spread)))
+
+    def scaled(self, observation: Float[Tensor, "B O"]) -> Float[Tensor, "B O"]:
+        """Observations as the networks see them; as they are, unless `look_at` was called."""
+        return (observation - self.middle) / self.width
 
     @abstractmethod
     def losses(self, transitions: Transitions, draws: Draws) -> Losses:
         """The losses of a batch.
 
         Args:
-            transitions: on the policy's device.
+            transitions: on the policy's device, their observations scaled.
             draws: gives all random numbers, by the names that the class lists.
 
         Returns:
@@ -69,7 +87,7 @@ class Policy(nn.Module, ABC):
 
     @abstractmethod
     def choose(self, observation: Float[Tensor, "B O"], draws: Draws) -> Float[Tensor, "B A"]:
-        """Actions for observations, in [-1, 1]; called without gradients."""
+        """Actions for scaled observations, in [-1, 1]; called without gradients."""
 
     def before_step(self) -> None:
         """What precedes a step of the optimizer: rates that change."""
@@ -105,7 +123,9 @@ class Policy(nn.Module, ABC):
             ValueError: a given name is not one of the losses', or has another shape.
         """
         draws = Draws(self.generator, given, self.device)
-        told = self.losses(transitions.to(self.device), draws)
+        batch = transitions.to(self.device)
+        seen, following = self.scaled(batch.observation), self.scaled(batch.next_observation)
+        told = self.losses(replace(batch, observation=seen, next_observation=following), draws)
         draws.refuse_unused()
         self.optimizer.zero_grad()
         torch.stack(list(told.terms.values())).sum().backward()
@@ -135,7 +155,7 @@ class Policy(nn.Module, ABC):
             Actions in [-1, 1], on the policy's device; of a chunk policy, all actions of the chunk in one row.
         """
         draws = Draws(generator, given, self.device)
-        action = self.choose(observation.to(self.device), draws)
+        action = self.choose(self.scaled(observation.to(self.device)), draws)
         draws.refuse_unused()
         return action
 

@@ -113,8 +113,9 @@ class ReplayBuffer:
         """A batch, with replacement.
 
         A return stops at the end of its episode, or of what is recorded, and `steps` tells how long it is: where the task
-        terminated, mask is 0; where it was cut off, the value of what comes next still counts. Chunks do not stop: one that
-        runs over an end is not `valid`, and its later actions are not of the same episode.
+        terminated, mask is 0; where it was cut off, the value of what comes next still counts. So does that of a chunk, which
+        has all its actions all the same: after an end, those of what was recorded next. One that runs over a termination is
+        `valid`, as nothing that follows counts there; one that runs over another end is not.
 
         Args:
             draw: how.
@@ -154,7 +155,7 @@ class ReplayBuffer:
             mask=(~rows.terminated[last]).float(),
             next_observation=rows.next_observation[last],
             steps=steps,
-            valid=alive if draw.chunk else torch.ones_like(alive),
+            valid=torch.where(rows.terminated[last], 1.0, alive) if draw.chunk else torch.ones_like(alive),
             next_action=rows.action[follower],
             has_next=(~rows.ended[last] & (follower != last)).float(),
         )

@@ -54,7 +54,7 @@ def evaluate(policy: Policy, environment: Environment, config: EvaluationConfig)
     """Judges a policy.
 
     Args:
-        policy: acts, with the noise that it always has.
+        policy: acts, with the noise that it always has, but without that with which some explore while they are in training.
         environment: of its observations and actions.
         config: episodes and seeds; an episode does not depend on how many there are.
 
@@ -62,7 +62,10 @@ def evaluate(policy: Policy, environment: Environment, config: EvaluationConfig)
         Means over the episodes: `return` (sum of the rewards), `length` (steps), and `success` (share of the episodes that reached
         their goal at any step) where the environment tells.
     """
+    learning = policy.training
+    policy.eval()
     rows = [_episode(policy, environment, config, number) for number in range(config.episodes)]
+    policy.train(learning)
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 

@@ -17,7 +17,7 @@ class Transitions:
     mask: Float[Tensor, " B"]  # 0: the task ended (nothing follows), 1: it goes on, also where an episode was cut off
     next_observation: Float[Tensor, "B O"]
     steps: Float[Tensor, " B"]  # time steps from observation to next observation
-    valid: Float[Tensor, " B"]  # 0: a chunk that runs over the end of its episode
+    valid: Float[Tensor, " B"]  # 0: a chunk that runs over the end of its episode, where that was cut off and did not terminate
     next_action: Float[Tensor, "B A"]  # the one recorded at the next observation; anything where there is none
     has_next: Float[Tensor, " B"]  # 1: there is a next action
 

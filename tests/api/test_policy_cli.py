@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from api.cli import app
+from models.policies.fql import FQL
 
 SLIDE = Path(__file__).resolve().parents[1] / "models" / "policies"
 SMALL = ("--set", "actor.hidden=[8]", "--set", "critic.hidden=[8]", "--batch", "8", "--episodes", "1")
@@ -78,6 +79,15 @@ def test_policies_of_chunks_act_too(data, tmp_path, agent):
     flowfleet(*train, tmp_path / "run", "--offline-steps", "2", "--online-steps", "3", "--execute", "2", "--batch", "4", "--no-tensorboard")
 
 
+def test_updates_are_spaced_and_observations_scaled_on_request(data, tmp_path):
+    train = ("train", "policy", tmp_path / "run", "--agent", "fql", "--env", "slide:Slide", "--data", data, *SMALL, "--no-tensorboard")
+    flowfleet(*train, "--online-steps", "6", "--update-every", "3", "--updates", "2", "--normalize")
+    assert float(rows(tmp_path / "run" / "log.csv")[-1]["updates"]) == 4.0
+    policy = FQL.load(tmp_path / "run" / "state-6" / "policy.safetensors")
+    with np.load(data) as recorded:
+        assert np.allclose(policy.middle, np.delete(recorded["observations"], [19, 39], 0).mean(0), atol=1e-5)
+
+
 def test_commands_that_make_no_sense_are_refused(data, tmp_path):
     out = tmp_path / "out"
     train = ("train", "policy", out, "--env", "slide:Slide", *SMALL)
@@ -87,6 +97,7 @@ def test_commands_that_make_no_sense_are_refused(data, tmp_path):
     assert "need recorded data" in refusal(*fql)
     assert "no such file" in refusal(*fql, "--data", tmp_path / "none.npz")
     assert "--returns is for single ones" in refusal(*fql, "--chunk", "2", "--returns", "3")
+    assert "from --data" in refusal(*train, "--agent", "fql", "--online-steps", "1", "--normalize")
     assert "NAME=VALUE" in refusal(*fql, "--set", "alpha")
     assert "there is no 'gamma'" in refusal(*fql, "--set", "gamma=1")
     assert "holds no state" in refusal(*fql, "--data", data, "--resume")

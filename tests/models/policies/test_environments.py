@@ -11,6 +11,7 @@ from torch import nn
 
 from models.policies.bc import BC, BCConfig
 from models.policies.environments import Environment, MissingPackage, make_environment
+from models.policies.fpmd_r import FPMDR, FPMDRConfig
 from models.policies.networks import Sizes
 from models.policies.policy import Losses, Policy
 from models.policies.recording import RecordingConfig, record_cube, record_pointmaze, recorded_steps
@@ -100,6 +101,15 @@ def test_noise_of_acting_follows_from_the_seed(slide, small):
     environment = Environment(slide.Slide())
     once, again = (evaluate(policy, environment, EvaluationConfig(2, seed))["return"] for seed in (1, 1))
     assert once == again != evaluate(policy, environment, EvaluationConfig(2, 2))["return"]
+
+
+def test_a_policy_is_judged_without_its_exploration_and_explores_on_after_that(slide, small):
+    """Removed: `eval()` within an evaluation: noise on the actions, and another return."""
+    policy, environment = FPMDR(Sizes(2, 1), small(FPMDRConfig())), Environment(slide.Slide())
+    judged = evaluate(policy, environment, EvaluationConfig(3))
+    assert policy.training
+    assert evaluate(policy.eval(), environment, EvaluationConfig(3)) == judged
+    assert not policy.training
 
 
 def test_environments_that_are_not_there_are_refused(slide):

@@ -58,6 +58,31 @@ def test_stored_policies_go_on_as_if_they_had_never_stopped(tmp_path, small, ran
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["policy.safetensors"]
 
 
+@pytest.mark.parametrize(("kind", "config"), [(FQL, FQLConfig), (IFQL, IFQLConfig)])
+def test_a_policy_that_looked_at_observations_sees_them_scaled(tmp_path, small, random_batch, seeded, kind, config):
+    """Wide observations, scaled, are what a second policy sees from the start. Removed: the scaling of the present or the next ones of
+    a batch, or in acting: other losses, other actions. Removed: middle and width from what is stored: other actions after that."""
+    looks, plain = kind(SIZES, small(config()), 4), kind(SIZES, small(config()), 4)
+    spread, batch = torch.tensor([10.0, 1.0, 0.1, 3.0, 1.0]), random_batch()
+    wide = lambda observation: 7.0 + spread * observation  # noqa: E731
+    seen = wide(batch.observation)
+    looks.look_at(seen)
+    assert torch.allclose(looks.scaled(seen).mean(0), torch.zeros(5), atol=1e-5)
+    assert torch.allclose(looks.scaled(seen).std(0, unbiased=False), torch.ones(5), atol=1e-5)
+    narrow = replace(batch, observation=looks.scaled(seen), next_observation=looks.scaled(wide(batch.next_observation)))
+    told = looks.update(replace(batch, observation=seen, next_observation=wide(batch.next_observation)))
+    assert told == plain.update(narrow)
+    looks.save(tmp_path / "policy.safetensors")
+    again = kind.load(tmp_path / "policy.safetensors")
+    assert torch.equal(again.act(seen, seeded()), plain.act(narrow.observation, seeded()))
+
+
+def test_a_number_that_never_changes_is_only_shifted(small):
+    policy = BC(SIZES, small(BCConfig()), 0)
+    policy.look_at(torch.full((6, 5), 3.0))
+    assert policy.scaled(torch.full((1, 5), 4.0)).tolist() == [[1.0] * 5]
+
+
 def test_other_files_are_refused(tmp_path, small):
     path = tmp_path / "policy.safetensors"
     BC(SIZES, small(BCConfig())).save(path)

@@ -102,6 +102,14 @@ def test_online_steps_teach(places, small, tmp_path):
     assert log[-1]["episode_return"] > log[0]["episode_return"] + 1.0
 
 
+def test_updates_may_come_every_few_steps(places, small, tmp_path):
+    """Of ten online steps, the fifth and the eighth have three updates each. Removed: the wait, or the pace: more of them."""
+    policy = SAC(Sizes(2, 1), small(SACConfig()), 1)
+    config = RunConfig(online=10, wait=4, updates=3, draw=DrawConfig(4), evaluation=EvaluationConfig(1), update_every=3)
+    learn(policy, ReplayBuffer(ReplayConfig(2, 1, 10)), places(), config, Notes().watchers(), tmp_path)
+    assert policy.updates == 6
+
+
 @pytest.mark.parametrize("stop", [4, 8, 12])
 def test_stopped_runs_go_on_bit_by_bit(recorded, places, small, tmp_path, stop):
     """Six offline and eight online steps, stored at every fourth. Removed: the generator's state, the episodes begun, the ring, or
