@@ -35,11 +35,16 @@ def rollout(
         from dataclasses import asdict
 
         from api.plan_wire import to_json
+        from api.problems import Problem
+        from maps.errors import InvalidInput
         from planner.rollout import RolloutConfig
         from planner.strangers import StrangerConfig
 
         world = RolloutConfig(shield=filtered, strangers=StrangerConfig(strangers), delays=delays / 60.0, noise=noise)
-        outcome = _carried_out((plans, request, line), world, (pilot, replan, seed), output)
+        try:
+            outcome = _carried_out((plans, request, line), world, (pilot, replan, seed), output)
+        except (Problem, ValueError) as error:
+            raise InvalidInput(str(error)) from error
         typer.echo(to_json(asdict(outcome)).decode())
         if not outcome.success:
             raise typer.Exit(NOT_ALL)

@@ -79,6 +79,21 @@ def test_render_draws_the_line_asked_for(planned, tmp_path) -> None:
     flowfleet("render", planned[1], "--request", planned[0], "-o", tmp_path / "y.txt", expect=1)
 
 
+def test_rollout_carries_the_plan_out(planned, tmp_path) -> None:
+    """Alone, the robots arrive as planned; without filter and among many strangers, it says that they did not make it."""
+    went = flowfleet("rollout", planned[1], "--request", planned[0], "--strangers", "0", "--line", "6", "-o", tmp_path / "x.png")
+    told = json.loads(went.stdout)
+    assert told["success"]
+    assert told["over_plan"] < 1.2
+    assert (tmp_path / "x.png").read_bytes().startswith(b"\x89PNG")
+    blind = ("--strangers", "12", "--pilot", "tracking", "--no-filter", "--no-replan", "-o", tmp_path / "y.gif")
+    bad = flowfleet("rollout", planned[1], "--request", planned[0], *blind, expect=3)
+    assert json.loads(bad.stdout)["collided"] > 0
+    assert (tmp_path / "y.gif").read_bytes().startswith(b"GIF8")
+    flowfleet("rollout", planned[1], "--request", planned[0], "--line", "2", expect=1)
+    flowfleet("rollout", planned[1], "--request", planned[0], "-o", tmp_path / "y.txt", expect=1)
+
+
 def test_what_cannot_be_read_is_fatal(tmp_path) -> None:
     for verb in (["plan", tmp_path / "none", "-o", tmp_path / "out"], ["check", tmp_path / "none", tmp_path / "none"]):
         assert "No such file" in flowfleet(*verb, expect=1).stderr
