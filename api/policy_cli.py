@@ -100,6 +100,7 @@ def policy(
 def _train(folder: Path, run: RunConfig, chosen: dict[str, Any], tensorboard: bool, resume: bool) -> Ended:
     from models.policies.environments import make_environment
     from models.policies.learning import Places, Watchers, learn
+    from models.policies.registry import with_members
     from models.policies.run_state import stored_runs
     from models.training.logs import Journal, ProgressBar
     from models.training.stopping import StopRequest
@@ -112,6 +113,9 @@ def _train(folder: Path, run: RunConfig, chosen: dict[str, Any], tensorboard: bo
         acting, judging = make_environment(chosen["env"]), make_environment(chosen["env"])
         stack.callback(acting.close)
         stack.callback(judging.close)
+        chosen = chosen | {"config": with_members(chosen["config"], acting.members)}
+        if chosen["normalize"] and acting.members is not None:
+            raise ValueError("--normalize is not for observations with a set in them")
         learner, replay = _parts(chosen, run, acting.observation, acting.action)
         folder.mkdir(parents=True, exist_ok=True)
         journal = stack.enter_context(Journal(folder, done, tensorboard))
@@ -155,16 +159,21 @@ def _pairs(settings: list[str]) -> dict[str, str]:
 
 @app.command(name="make-data")
 def make_data(
-    task: Annotated[Literal["pointmaze", "cube"], typer.Argument(help="navigate data of a point, or play data of an arm with a cube")],
-    file: Annotated[Path, typer.Argument(metavar="OUT", help="an npz file; NAME-val.npz comes to stand beside it")],
+    task: Annotated[
+        Literal["pointmaze", "cube", "fleet"], typer.Argument(help="a point that navigates, an arm that plays, robots that carry plans out")
+    ],
+    file: Annotated[Path, typer.Argument(metavar="OUT", help="an npz file; but for a fleet, NAME-val.npz comes to stand beside it")],
     episodes: Annotated[int, typer.Option(min=1, help="to learn from; a tenth as many to validate")] = 200,
-    steps: Annotated[int, typer.Option(min=2, help="rows of an episode")] = 1001,
+    steps: Annotated[int, typer.Option(min=2, help="rows of an episode; of a fleet, on average over all")] = 1001,
     maze: Annotated[Literal["medium", "large", "giant", "teleport"], typer.Option(help="of a pointmaze")] = "medium",
     noise: Annotated[float | None, typer.Option(min=0.0, help="as OGBench has it unless given")] = None,
     seed: Seed = 0,
 ) -> None:
-    """Records data for policies by the oracles of OGBench, in its format; nothing is downloaded."""
+    """Records data for policies in the format of OGBench, by its oracles or from certified plans; nothing is downloaded."""
     with _refusals():
+        if task == "fleet":
+            typer.echo(f"{file} has {_fleet_data(file, episodes * steps, noise, seed)} transitions", err=True)
+            return
         from models.policies.recording import RecordingConfig, record_cube, record_pointmaze
         from models.training.logs import ProgressBar
 
@@ -174,3 +183,24 @@ def make_data(
         finally:
             bar.close()
         typer.echo(f"{file} has {count} transitions", err=True)
+
+
+def _fleet_data(file: Path, least: int, noise: float | None, seed: int) -> int:
+    """Records fleets that carry their plans out; returns how many transitions there are."""
+    import numpy as np
+
+    from models.training.logs import ProgressBar
+    from planner.assembly import load_planner
+    from planner.demonstrations import DemonstrationConfig, record_demonstrations
+    from planner.fleet_scenes import mixed_scenarios
+
+    tasks = mixed_scenarios(load_planner(), 8, (24, 10), seed)
+    config = DemonstrationConfig(least, seed=seed) if noise is None else DemonstrationConfig(least, noise=noise, seed=seed)
+    bar = ProgressBar(0.0)
+    try:
+        rows: dict[str, Any] = dict(record_demonstrations(tasks, config, bar.move))
+    finally:
+        bar.close()
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(file, **rows)
+    return len(rows["rewards"])

@@ -14,7 +14,7 @@ import torch
 from maps.scenario import Scenario
 from models.policies.encoder import SetConfig
 from planner.assembly import load_planner
-from planner.fleet_scenes import Planned, library_scenarios, random_scenarios
+from planner.fleet_scenes import Planned, mixed_scenarios
 from planner.fleet_view import FEATURES, FIRST, NEIGHBORS, OBSERVATION
 from planner.plan import Plan
 from planner.rollout import FleetSimulation, RolloutConfig
@@ -77,10 +77,7 @@ class FleetTask(gymnasium.Env):
 @lru_cache(maxsize=2)
 def planned_fleets(config: FleetTaskConfig) -> Planned:
     """Fleets in random scenes and built-in maps, planned."""
-    planner = load_planner()
-    scenarios, plans = random_scenarios(planner, config.robots, config.random, config.seed)
-    more = library_scenarios(planner, config.robots, config.library, config.seed + 1)
-    return scenarios + more[0], plans + more[1]
+    return mixed_scenarios(load_planner(), config.robots, (config.random, config.library), config.seed)
 
 
 def _first(scenario: Scenario, plan: Plan, number: int) -> tuple[list[Scenario], list[Plan]]:

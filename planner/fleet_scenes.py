@@ -70,6 +70,13 @@ def random_scenarios(planner: Planner, robots: int, count: int, seed: int) -> Pl
     return _planned(planner, draw, count)
 
 
+def mixed_scenarios(planner: Planner, robots: int, counts: tuple[int, int], seed: int) -> Planned:
+    """So many in random scenes and so many in built-in maps; else as `library_scenarios`."""
+    scenarios, plans = random_scenarios(planner, robots, counts[0], seed)
+    more = library_scenarios(planner, robots, counts[1], seed + 1)
+    return scenarios + more[0], plans + more[1]
+
+
 def _planned(planner: Planner, draw: Callable[[int], Scenario | None], count: int) -> Planned:
     scenarios, plans = [], []
     for number in range(count):

@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from models.policies.encoder import SetConfig
+
 GROUP = "policies"  # of optional packages
 
 
@@ -51,6 +53,7 @@ class Environment:
         if low is None or high is None or not (np.isfinite(low).all() and np.isfinite(high).all()):
             raise ValueError("policies need actions in a bounded box, not " + str(simulation.action_space))
         self.simulation = simulation
+        self.members: SetConfig | None = getattr(simulation, "members", None)  # where observations hold a set, if the simulation tells
         self._middle, self._half = (high + low) / 2.0, (high - low) / 2.0
         self._numpy = np.random.RandomState(0).get_state()
         self.action, self.observation = int(self._middle.size), len(self.reset(0))

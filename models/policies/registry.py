@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from models.policies.encoder import SetConfig
+from models.policies.networks import NetworkConfig
 from models.policies.policy import Policy
 
 AGENTS = {  # name: module within models.policies, class
@@ -58,6 +60,22 @@ def policy_config(agent: str, preset: Preset, settings: Mapping[str, str]) -> An
     for name, text in settings.items():
         made = _changed(made, name.split("."), _read(text), name)
     return made
+
+
+def with_members(config: Any, members: SetConfig | None) -> Any:
+    """The same config, in which every network, however deep within, sees that set in its observations.
+
+    Args:
+        config: a frozen dataclass.
+        members: where observations hold a set; None: nowhere.
+
+    Returns:
+        The config.
+    """
+    if isinstance(config, NetworkConfig):
+        return replace(config, members=members)
+    parts = {field.name: getattr(config, field.name) for field in fields(config)}
+    return replace(config, **{name: with_members(part, members) for name, part in parts.items() if is_dataclass(part)})
 
 
 def _read(text: str) -> Any:
