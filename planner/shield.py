@@ -22,7 +22,7 @@ from numba import njit
 
 from maps.world import World, bounds_distance, obstacle_distance
 
-MOST_TICKS = 160  # of braking; slower brakes are taken to end there
+MOST_TICKS = 400  # of braking that are looked at; whoever takes longer is told not to be safe
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,7 @@ class Filtered:
 
     acceleration: Float[np.ndarray, "N 2"]  # m/s^2
     changed: Bool[np.ndarray, " N"]  # other than wanted, limits apart
-    safe: Bool[np.ndarray, " N"]  # keeps clear of everything; False: the robot brakes, or does what is least bad
-    room: Float[np.ndarray, " N"]  # m, kept from strangers at least; large where there are none
+    safe: Bool[np.ndarray, " N"]  # keeps clear of everything; False: it does what is least bad, or takes MOST_TICKS and more to brake
 
 
 @dataclass(frozen=True)
@@ -194,9 +193,10 @@ def _keeps(i, way, ticks, ways, stops, near, count, needed, radius, world, wall_
 
 
 @njit(cache=True, nogil=True)
-def _stranger_room(x, y, way, ticks, radius, ahead, position, velocity, size, tick, margin):
+def _stranger_room(x, y, way, ticks, radius, ahead, strangers, tick, margin):
     """Room kept from strangers while the robot stops and `ahead` ticks more, less the margin, m."""
-    least = 1e9
+    position, velocity, size = strangers
+    least = np.inf
     for s in range(position.shape[0]):
         apart = radius + size[s]
         apart += min(margin, np.hypot(x - position[s, 0], y - position[s, 1]) - apart - 1e-9)  # nearer already: no nearer still
@@ -210,90 +210,114 @@ def _stranger_room(x, y, way, ticks, radius, ahead, position, velocity, size, ti
 
 
 @njit(cache=True, nogil=True)
-def _filter(fleet, away, world, order, asked, settings, directions, blends):
-    position, velocity, radius, v_max, a_max, wanted = fleet
-    far_at, far_v, far_r = away
-    tick, margin, stranger_margin, foresight = settings
-    robots = position.shape[0]
-    longest = 1
+def _brake_all(fleet, tick):
+    """What braking is for every robot: accelerations (N, 2), ways (N, T, 2), ticks until it stands (N,), and who stands in time (N,)."""
+    position, velocity, _, _, a_max, _ = fleet
+    robots, longest = position.shape[0], 1
+    stands = np.ones(robots, dtype=np.bool_)
     for i in range(robots):
         speed = np.hypot(velocity[i, 0], velocity[i, 1]) + a_max[i] * tick
-        longest = max(longest, int(np.ceil(speed / (a_max[i] * tick))) + 2)
-    longest = min(longest, MOST_TICKS)
-    ways, stops = np.empty((robots, longest, 2)), np.empty(robots, dtype=np.int64)
-    result, changed, safe, room = (
-        np.zeros((robots, 2)),
-        np.zeros(robots, dtype=np.bool_),
-        np.ones(robots, dtype=np.bool_),
-        np.full(robots, 1e9),
-    )
+        ticks = np.ceil(speed / (a_max[i] * tick)) + 2.0
+        stands[i] = ticks <= MOST_TICKS
+        longest = max(longest, int(min(ticks, float(MOST_TICKS))))
+    brakes, ways, stops = np.zeros((robots, 2)), np.empty((robots, longest, 2)), np.empty(robots, dtype=np.int64)
     for i in range(robots):
-        ax, ay = _braking(velocity[i, 0], velocity[i, 1], a_max[i], tick)
-        result[i, 0], result[i, 1] = ax, ay
-        stops[i] = _way(position[i, 0], position[i, 1], velocity[i, 0], velocity[i, 1], ax, ay, a_max[i], tick, ways[i])
-    options = 1 + blends + directions.shape[0] + 1
-    way, kept = np.empty((longest, 2)), np.empty((longest, 2))
+        x, y, vx, vy = position[i, 0], position[i, 1], velocity[i, 0], velocity[i, 1]
+        brakes[i, 0], brakes[i, 1] = _braking(vx, vy, a_max[i], tick)
+        stops[i] = _way(x, y, vx, vy, brakes[i, 0], brakes[i, 1], a_max[i], tick, ways[i])
+    return brakes, ways, stops, stands
+
+
+@njit(cache=True, nogil=True)
+def _find_near(i, fleet, ways, stops, settings, near, needed):
+    """Whom a robot might meet in this tick or while braking, and the room to keep from each; returns how many.
+
+    That room is less where braking alone keeps less: a fleet that is not quite safe may not get worse.
+    """
+    position, velocity, radius, _, a_max, _ = fleet
+    tick, margin, _, _ = settings
+    last = ways.shape[1] - 1
+    faster = (np.hypot(velocity[i, 0], velocity[i, 1]) + a_max[i] * tick) * 2.0 * tick  # by which a tick lengthens the way
+    reach = np.hypot(ways[i, last, 0] - position[i, 0], ways[i, last, 1] - position[i, 1]) + faster
+    count = 0
+    for j in range(position.shape[0]):
+        if j == i:
+            continue
+        apart = np.hypot(position[j, 0] - position[i, 0], position[j, 1] - position[i, 1]) - radius[i] - radius[j]
+        span = np.hypot(ways[j, last, 0] - position[j, 0], ways[j, last, 1] - position[j, 1])
+        between = 0.125 * (a_max[i] + a_max[j]) * tick * tick  # what a chord may miss
+        if apart > reach + span + margin + between:
+            continue
+        needed[j] = min(margin + between, apart - 1e-9)
+        for k in range(max(stops[i], stops[j])):
+            dx, dy = ways[i, k, 0] - ways[j, k, 0], ways[i, k, 1] - ways[j, k, 1]
+            needed[j] = min(needed[j], np.hypot(dx, dy) - radius[i] - radius[j] - 1e-9)
+        near[count] = j
+        count += 1
+    return count
+
+
+@njit(cache=True, nogil=True)
+def _wall_needed(i, fleet, ways, stops, settings, world):
+    """The room that a robot keeps from walls, m; less where braking alone keeps less."""
+    position, _, radius, v_max, _, _ = fleet
+    tick, margin, _, _ = settings
+    step = v_max[i] * tick
+    needed = margin + step * step / (8.0 * radius[i])  # a corner may reach in between two ticks
+    needed = min(needed, _wall_room(position[i, 0], position[i, 1], radius[i], world, 1.0) - 1e-9)
+    for k in range(stops[i]):
+        needed = min(needed, _wall_room(ways[i, k, 0], ways[i, k, 1], radius[i], world, 1.0) - 1e-9)
+    return needed
+
+
+@njit(cache=True, nogil=True)
+def _option(number, want, brake, a_max, directions, blends):
+    """The accelerations that are tried: what is wanted, blends of it with braking, a fan of directions, and at last braking."""
+    if number <= blends:
+        share = 1.0 - number / (blends + 1.0)
+        return brake[0] + share * (want[0] - brake[0]), brake[1] + share * (want[1] - brake[1])
+    if number > blends + directions.shape[0]:
+        return brake[0], brake[1]
+    return directions[number - blends - 1, 0] * a_max, directions[number - blends - 1, 1] * a_max
+
+
+@njit(cache=True, nogil=True)
+def _filter(fleet, strangers, world, order, asked, settings, directions, blends):
+    position, velocity, radius, v_max, a_max, wanted = fleet
+    tick, _, stranger_margin, foresight = settings
+    robots = position.shape[0]
+    result, ways, stops, safe = _brake_all(fleet, tick)
+    changed = np.zeros(robots, dtype=np.bool_)
+    way, kept = np.empty_like(ways[0]), np.empty_like(ways[0])
     near, needed = np.empty(robots, dtype=np.int64), np.zeros(robots)
-    ahead = int(np.ceil(foresight / tick))
-    for place in range(robots):
-        i = order[place]
+    ahead, last = int(np.ceil(foresight / tick)), blends + directions.shape[0] + 1
+    for i in order:
         if not asked[i]:
             continue
         x, y, vx, vy = position[i, 0], position[i, 1], velocity[i, 0], velocity[i, 1]
-        reach = np.hypot(ways[i, longest - 1, 0] - x, ways[i, longest - 1, 1] - y) + (np.hypot(vx, vy) + a_max[i] * tick) * 2.0 * tick
-        count = 0
-        for j in range(robots):
-            dx, dy = position[j, 0] - x, position[j, 1] - y
-            apart = np.hypot(dx, dy) - radius[i] - radius[j]
-            span = np.hypot(ways[j, longest - 1, 0] - position[j, 0], ways[j, longest - 1, 1] - position[j, 1])
-            if j == i or apart > reach + span + margin + 0.05:
-                continue
-            between = 0.125 * (a_max[i] + a_max[j]) * tick * tick  # what a chord may miss
-            needed[j] = min(margin + between, apart - 1e-9)
-            for k in range(max(stops[i], stops[j])):  # a fleet that is not quite safe may not get worse
-                dx, dy = ways[i, k, 0] - ways[j, k, 0], ways[i, k, 1] - ways[j, k, 1]
-                needed[j] = min(needed[j], np.hypot(dx, dy) - radius[i] - radius[j] - 1e-9)
-            near[count] = j
-            count += 1
-        step = v_max[i] * tick
-        wall_needed = margin + step * step / (8.0 * radius[i])  # a corner may reach in between two ticks
-        wall_needed = min(wall_needed, _wall_room(x, y, radius[i], world, 1.0) - 1e-9)
-        for k in range(stops[i]):
-            wall_needed = min(wall_needed, _wall_room(ways[i, k, 0], ways[i, k, 1], radius[i], world, 1.0) - 1e-9)
-        braking_x, braking_y = result[i, 0], result[i, 1]
-        want_x, want_y = _within(wanted[i, 0], wanted[i, 1], vx, vy, v_max[i], a_max[i], tick)
-        best, best_room, found = 1e18, -1e18, False
-        for option in range(options):
-            if option <= blends:
-                share = 1.0 - option / (blends + 1.0)
-                ax, ay = braking_x + share * (want_x - braking_x), braking_y + share * (want_y - braking_y)
-            elif option == options - 1:
-                ax, ay = braking_x, braking_y
-            else:
-                d = option - blends - 1
-                ax, ay = directions[d, 0] * a_max[i], directions[d, 1] * a_max[i]
+        count = _find_near(i, fleet, ways, stops, settings, near, needed)
+        wall_needed = _wall_needed(i, fleet, ways, stops, settings, world)
+        brake, want = (result[i, 0], result[i, 1]), _within(wanted[i, 0], wanted[i, 1], vx, vy, v_max[i], a_max[i], tick)
+        nearest, most_room, found, ticks_kept = np.inf, -np.inf, False, stops[i]
+        for number in range(last + 1):
+            ax, ay = _option(number, want, brake, a_max[i], directions, blends)
             ax, ay = _within(ax, ay, vx, vy, v_max[i], a_max[i], tick)
-            away = (ax - want_x) ** 2 + (ay - want_y) ** 2
-            if found and away >= best:
+            off = (ax - want[0]) ** 2 + (ay - want[1]) ** 2
+            if found and off >= nearest:
                 continue
             ticks = _way(x, y, vx, vy, ax, ay, a_max[i], tick, way)
-            clear = _stranger_room(x, y, way, ticks, radius[i], ahead, far_at, far_v, far_r, tick, stranger_margin)
-            good = clear >= 0.0
-            if not good and (found or clear <= best_room):
+            room = _stranger_room(x, y, way, ticks, radius[i], ahead, strangers, tick, stranger_margin)
+            good = room >= 0.0
+            if not good and (found or room <= most_room):
                 continue
-            last = option == options - 1
-            if not last and not _keeps(i, way, ticks, ways, stops, near, count, needed, radius, world, wall_needed):
+            if number < last and not _keeps(i, way, ticks, ways, stops, near, count, needed, radius, world, wall_needed):
                 continue
-            found = found or good
-            best, best_room = away, clear
+            found, nearest, most_room, ticks_kept = found or good, off, room, ticks
             result[i, 0], result[i, 1] = ax, ay
             kept[:] = way
-            stops[i] = ticks
-            if option == 0 and good:
+            if number == 0 and good:
                 break
-        if best < 1e18:
-            ways[i] = kept
-        changed[i] = (result[i, 0] - want_x) ** 2 + (result[i, 1] - want_y) ** 2 > 1e-12
-        safe[i] = found
-        room[i] = best_room + stranger_margin
-    return result, changed, safe, room
+        ways[i], stops[i] = kept, ticks_kept
+        changed[i] = nearest > 1e-12
+        safe[i] = safe[i] and found
+    return result, changed, safe
