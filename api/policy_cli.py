@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from models.policies.learning import Ended, RunConfig
     from models.policies.policy import Policy
     from models.policies.replay import ReplayBuffer
+    from planner.fleet_scenes import Planned
+    from planner.pipeline import Planner
+
+FLEET_SEEDS = 100_000  # of one seed of recorded fleets
 
 
 @contextmanager
@@ -85,9 +90,8 @@ def policy(
         every = {"update_every": update_every, "log_every": log_every, "evaluate_every": evaluate_every, "store_every": store_every}
         judged = EvaluationConfig(episodes, seed, execute=execute)
         run = RunConfig(offline_steps, online_steps, random_steps, wait, updates, draw, evaluation=judged, seed=seed, **every)
-        chosen = {"agent": agent, "config": config, "env": env, "data": data, "capacity": capacity, "device": device} | {
-            "normalize": normalize
-        }
+        chosen = {"agent": agent, "config": config, "env": env, "device": device}
+        chosen |= {"data": data, "capacity": capacity, "normalize": normalize}
         ended = _train(folder, run, chosen, tensorboard, resume)
         for name, value in ended.evaluation.items():
             typer.echo(f"{name}\t{value:.4g}")
@@ -192,15 +196,21 @@ def _fleet_data(file: Path, least: int, noise: float | None, seed: int) -> int:
     from models.training.logs import ProgressBar
     from planner.assembly import load_planner
     from planner.demonstrations import DemonstrationConfig, record_demonstrations
-    from planner.fleet_scenes import mixed_scenarios
 
-    tasks = mixed_scenarios(load_planner(), 8, (24, 10), seed)
+    planner, bar = load_planner(), ProgressBar(0.0)
     config = DemonstrationConfig(least, seed=seed) if noise is None else DemonstrationConfig(least, noise=noise, seed=seed)
-    bar = ProgressBar(0.0)
     try:
-        rows: dict[str, Any] = dict(record_demonstrations(tasks, config, bar.move))
+        draw = partial(_fleets, planner, seed)
+        rows: dict[str, Any] = dict(record_demonstrations(draw, config, bar.move))
     finally:
         bar.close()
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(file, **rows)
     return len(rows["rewards"])
+
+
+def _fleets(planner: Planner, seed: int, number: int) -> Planned:
+    """Fleets of eight, in five random scenes and three built-in maps."""
+    from planner.fleet_scenes import mixed_scenarios
+
+    return mixed_scenarios(planner, 8, (5, 3), FLEET_SEEDS * seed + 2 * number)

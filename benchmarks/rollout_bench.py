@@ -109,7 +109,7 @@ def _speed(planner: Planner, seed: int) -> None:
         rate = ticks * simulation.goal.shape[0] * simulation.goal.shape[1] / (time.perf_counter() - began)
         print(f"{shown}: {rate:.0f} robot-steps a second")
     began = time.perf_counter()
-    rows = record_demonstrations((scenarios, plans), DemonstrationConfig(steps=20_000), lambda _: None)
+    rows = record_demonstrations(lambda _: (scenarios, plans), DemonstrationConfig(steps=20_000), lambda _: None)
     print(f"demonstrations: {len(rows['rewards']) / (time.perf_counter() - began):.0f} steps a second")
 
 

@@ -29,11 +29,13 @@ class DemonstrationConfig:
     seed: int = 0
 
 
-def record_demonstrations(tasks: Planned, config: DemonstrationConfig, progress: Callable[[float], None]) -> dict[str, np.ndarray]:
+def record_demonstrations(
+    draw: Callable[[int], Planned], config: DemonstrationConfig, progress: Callable[[float], None]
+) -> dict[str, np.ndarray]:
     """Steps in the format of OGBench: an episode is a robot's way to its goal, a collision, or the end of the time.
 
     Args:
-        tasks: scenarios of one number of robots, with their plans.
+        draw: fleets of one number of robots with their plans, by number, 0, 1, ...: an episode of each is recorded.
         config: how.
         progress: told the share that is done.
 
@@ -43,7 +45,7 @@ def record_demonstrations(tasks: Planned, config: DemonstrationConfig, progress:
     parts: list[dict[str, np.ndarray]] = []
     count, number = 0, 0
     while count < config.steps:
-        made = _episode(tasks, config, number)
+        made = _episode(draw(number), config, number)
         parts += made
         count, number = count + sum(len(part["rewards"]) for part in made), number + 1
         progress(min(1.0, count / config.steps))

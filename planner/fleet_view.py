@@ -8,7 +8,7 @@ changes nothing. Neighbours are a set: their order means nothing, and whoever is
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from planner.distance_fields import DistanceFields
@@ -178,8 +178,3 @@ def _neighbors(state: FleetState, axis: Tensor, bodies: FleetBodies, discs: Disc
     told = torch.where(present[..., None], told, 0.0)
     lacking = NEIGHBORS - most
     return torch.nn.functional.pad(told, (0, 0, 0, lacking)).flatten(-2)
-
-
-def present_neighbors(observation: Float[Tensor, "*batch O"]) -> Bool[Tensor, "*batch M"]:
-    """Which neighbours an observation tells of."""
-    return observation[..., FIRST:].unflatten(-1, (NEIGHBORS, FEATURES))[..., -1] > 0.5

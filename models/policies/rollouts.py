@@ -64,8 +64,10 @@ def evaluate(policy: Policy, environment: Environment, config: EvaluationConfig)
     """
     learning = policy.training
     policy.eval()
-    rows = [_episode(policy, environment, config, number) for number in range(config.episodes)]
-    policy.train(learning)
+    try:
+        rows = [_episode(policy, environment, config, number) for number in range(config.episodes)]
+    finally:
+        policy.train(learning)
     return {name: sum(row[name] for row in rows) / len(rows) for name in rows[0]}
 
 

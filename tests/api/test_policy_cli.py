@@ -10,6 +10,8 @@ from typer.testing import CliRunner
 
 from api.cli import app
 from models.policies.fql import FQL
+from models.policies.replay import read_npz
+from planner.fleet_view import OBSERVATION
 
 SLIDE = Path(__file__).resolve().parents[1] / "models" / "policies"
 SMALL = ("--set", "actor.hidden=[8]", "--set", "critic.hidden=[8]", "--batch", "8", "--episodes", "1")
@@ -104,6 +106,15 @@ def test_commands_that_make_no_sense_are_refused(data, tmp_path):
     assert "no environment" in refusal("train", "policy", out, "--agent", "sac", "--env", "slide:Nothing", "--online-steps", "1")
     np.savez(tmp_path / "wide.npz", observations=np.zeros((4, 3)), actions=np.zeros((4, 1)), terminals=np.ones(4))
     assert "not 2 and 1" in refusal(*fql, "--data", tmp_path / "wide.npz")
+
+
+def test_fleets_are_recorded_as_policies_read_them(tmp_path):
+    assert "transitions" in flowfleet("make-data", "fleet", tmp_path / "fleet.npz", "--episodes", "1", "--steps", "2", "--seed", "3")
+    recorded = read_npz(tmp_path / "fleet.npz")
+    assert recorded.observation.shape == (len(recorded), OBSERVATION)
+    assert recorded.action.shape[1] == 2
+    assert recorded.terminated.sum() > 30  # of 64 robots, most arrive
+    assert recorded.observation.isfinite().all()
 
 
 def test_missing_packages_are_named_in_one_line(monkeypatch, tmp_path):
