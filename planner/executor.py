@@ -16,6 +16,8 @@ from planner.pilots import Pilot
 from planner.plan import Plan, PlanOptions, PlanStatus
 from planner.rollout import FleetSimulation, RolloutConfig
 
+JUST_WITHIN = 0.999  # of speeds and accelerations, which may be a rounding over their limits
+
 
 @dataclass(frozen=True)
 class ExecutorConfig:
@@ -23,7 +25,10 @@ class ExecutorConfig:
 
     replan: bool = True  # whether at all
     late: float = 3.0  # s that a robot is behind its plan, and stands, before that
+    off: float = 0.5  # radii that it then is off its plan: whoever only waits for others is not
+    patience: float = 12.0  # s behind its plan after which it does not matter why
     again: float = 4.0  # s at least between two plans of a fleet
+    longer: float = 1.4  # times as long after every further plan, up to `patience`
     foresight: float = 3.0  # s that strangers are taken to go on straight; then they are taken to stand
     slow: float = 0.05  # of v_max, below which a robot stands
     spare: tuple[float, float] = (3.0, 8.0)  # s that a new plan has beyond what its ways take; and at the second try
@@ -82,6 +87,7 @@ class Executor:
         simulation, journey = FleetSimulation(scenarios, plans, world, seed), Journey()
         horizons = simulation.tracks.horizon.clone()
         asked = torch.full((len(scenarios),), -torch.inf)  # s, when each fleet last got or missed a plan
+        pause = torch.full((len(scenarios),), self.config.again)  # s, until it may ask again
         while not bool(simulation.over.all()):
             if keep:
                 journey.position.append(simulation.state.position.numpy())
@@ -89,17 +95,22 @@ class Executor:
             step = simulation.step(self.pilot.act(simulation))
             if keep:
                 journey.changed.append(step.changed.numpy())
-            for fleet in self._too_late(simulation, asked).nonzero().flatten().tolist():
+            for fleet in self._too_late(simulation, asked + pause).nonzero().flatten().tolist():
+                fresh = simulation.time - asked[fleet] > 2.0 * self.config.patience
+                pause[fleet] = self.config.again if fresh else min(self.config.longer * float(pause[fleet]), self.config.patience)
                 asked[fleet] = simulation.time
                 journey.replans.append((simulation.time, fleet, self._replan(simulation, fleet)))
         return [_outcome(simulation, k, float(horizons[k]), journey) for k in range(len(simulation))], journey
 
-    def _too_late(self, simulation: FleetSimulation, asked: Float[Tensor, " S"]) -> Bool[Tensor, " S"]:
+    def _too_late(self, simulation: FleetSimulation, since: Float[Tensor, " S"]) -> Bool[Tensor, " S"]:
+        """Fleets in which a robot stands off its plan, late, for whatever reason; those only that may ask again, `since` s."""
         if self.planner is None or not self.config.replan:
             return torch.zeros(len(simulation), dtype=torch.bool)
-        stands = simulation.state.velocity.norm(dim=-1) < self.config.slow * simulation.bodies.v_max
-        held = (stands & ~simulation.arrived & (simulation.state.late > self.config.late)).any(1)
-        return held & (simulation.time - asked > self.config.again) & ~simulation.over
+        config, state = self.config, simulation.state
+        stands = state.velocity.norm(dim=-1) < config.slow * simulation.bodies.v_max
+        off = (simulation.tracks.at(state.along).position - state.position).norm(dim=-1) > config.off * simulation.bodies.radius
+        late = (off & (state.late > config.late)) | (state.late > config.patience)
+        return (stands & late & ~simulation.arrived).any(1) & (simulation.time > since) & ~simulation.over
 
     def _replan(self, simulation: FleetSimulation, fleet: int) -> bool:
         if self.planner is None:
@@ -107,20 +118,34 @@ class Executor:
         options = PlanOptions(deadline=time.monotonic() + self.config.deadline)
         ahead = strangers_ahead(simulation, fleet, self.config.foresight)
         (short, long), margin = self.config.spare, margin_here(simulation, fleet)
-        tries = [(ahead, short, margin), (ahead, long, margin), ((), long, margin)]
-        for moving, *how in tries:
-            plan = self.planner(scenario_from_here(simulation, fleet, moving, (how[0], how[1])), options)
+        tries = [(ahead, short, True), (ahead, short, False), (ahead, long, False), ((), long, False)]
+        for moving, spare, on in tries:
+            plan = self.planner(scenario_from_here(simulation, fleet, moving, (spare, margin), on), options)
             if plan.status == PlanStatus.SUCCEEDED:
                 simulation.follow(fleet, plan)
                 return True
         return False
 
 
-def scenario_from_here(simulation: FleetSimulation, fleet: int, moving: tuple[MovingObstacle, ...], how: tuple[float, float]) -> Scenario:
-    """The rest of a fleet's way as a planning problem: from where its robots are, at rest, to where they must be."""
-    first, (spare, margin) = simulation.scenarios[fleet], how
-    rest, start = torch.zeros_like(first.start), simulation.state.position[fleet].double()
-    ends = {"start": start, "start_velocity": rest, "start_acceleration": rest}
+def scenario_from_here(
+    simulation: FleetSimulation, fleet: int, moving: tuple[MovingObstacle, ...], how: tuple[float, float], on: bool
+) -> Scenario:
+    """The rest of a fleet's way as a planning problem: from where its robots are to where they must be.
+
+    Args:
+        simulation: where they are.
+        fleet: which.
+        moving: strangers, as they are foreseen.
+        how: time beyond what its ways take, s, and margin, m.
+        on: whether the plan begins with the robots' present motion; else at rest.
+    """
+    first, (spare, margin), state = simulation.scenarios[fleet], how, simulation.state
+    share = JUST_WITHIN if on else 0.0
+    ends = {
+        "start": state.position[fleet].double(),
+        "start_velocity": share * state.velocity[fleet].double(),
+        "start_acceleration": share * state.last[fleet].double(),
+    }
     return replace(first, **ends, horizon=time_left(simulation, fleet) + spare, moving=moving, margin=margin)
 
 

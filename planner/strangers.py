@@ -1,7 +1,7 @@
 """People and carts that no plan knows: discs that walk to and fro between places.
 
-A stranger goes straight from place to place. It does not make way, but neither does it walk into a robot that is right before it: it
-stands, and after a while it turns back.
+A stranger goes straight from place to place. It does not make way, but neither does it walk into a robot that is in its way right before
+it: it stands, and after a while it turns back.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from planner.distance_fields import DistanceFields
 from planner.fleet_view import Discs
 
 PLACES = 24  # between which the strangers of a fleet walk
+TRIES = 10  # to draw them such that some can be walked between
 LOOKS = 24  # places on a line at which it must be free
 
 
@@ -24,7 +25,8 @@ class StrangerConfig:
     count: int = 2  # for each fleet
     size: float = 1.0  # radius, of the fleet's mean radius
     pace: tuple[float, float] = (0.3, 0.7)  # speed, of the fleet's mean v_max
-    halt: float = 0.3  # m before a robot at which it stands
+    halt: float = 0.3  # m before a robot in its way at which it stands
+    shy: float = 0.05  # m beside its way at which a robot still is in it
     patience: float = 2.0  # s that it stands before it turns back
     apart: float = 4.0  # fleet radii at least between a stranger and all robots at the start
 
@@ -52,8 +54,7 @@ class Strangers:
         self.config, self.generator, self.fleets = config, generator, len(ways)
         radius, v_max = fleet
         self.radius = (config.size * radius.mean(1, keepdim=True)).expand(-1, config.count).clone()
-        self.places = self._draw_places(fields, ways, radius)
-        self.joined = _joined(self.places, fields, config.size * radius.mean(1))
+        self.places, self.joined = self._draw_places(fields, ways, config.size * radius.mean(1))
         low, high = config.pace
         self.speed = v_max.mean(1, keepdim=True) * (low + (high - low) * self._uniform(self.fleets, config.count))
         self.origin = self._first(ways[:, :, 0], radius)
@@ -76,7 +77,9 @@ class Strangers:
         between = robots[:, None] - self.position[:, :, None]
         room = between.norm(dim=-1) - radius[:, None] - self.radius[..., None]
         before = (between * heading[:, :, None]).sum(-1) > 0.0
-        blocked = (before & (room < self.config.halt)).any(-1)
+        across = (heading[..., None, 0] * between[..., 1] - heading[..., None, 1] * between[..., 0]).abs()
+        in_way = across < radius[:, None] + self.radius[..., None] + self.config.shy
+        blocked = (before & in_way & (room < self.config.halt)).any(-1)
         self.stood = torch.where(blocked, self.stood + tick, 0.0)
         self.velocity = torch.where(blocked[..., None], 0.0, self.speed[..., None] * heading)
         self.position = self.position + tick * self.velocity
@@ -98,20 +101,33 @@ class Strangers:
     def _uniform(self, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator)
 
-    def _draw_places(self, fields: DistanceFields, ways: Tensor, radius: Tensor) -> Float[Tensor, "S P 2"]:
+    def _draw_places(
+        self, fields: DistanceFields, ways: Tensor, radius: Float[Tensor, " S"]
+    ) -> tuple[Float[Tensor, "S P 2"], Bool[Tensor, "S P P"]]:
+        """Places on the ways, and between which of them one can walk; drawn again where none leads anywhere."""
         candidates = ways.flatten(1, 2)
-        clear = fields.at(candidates) > (self.config.size * radius.mean(1))[:, None]
-        weight = clear.float() + 1e-9
-        chosen = torch.multinomial(weight, PLACES, replacement=True, generator=self.generator)
-        return candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+        weight = (fields.at(candidates) > radius[:, None]).float() + 1e-9
+        places = candidates.new_zeros(self.fleets, PLACES, 2)
+        joined = torch.zeros(self.fleets, PLACES, PLACES, dtype=torch.bool)
+        for _ in range(TRIES):
+            chosen = torch.multinomial(weight, PLACES, replacement=True, generator=self.generator)
+            drawn = candidates.gather(1, chosen[..., None].expand(-1, -1, 2))
+            lacking = ~joined.any((1, 2))
+            places = torch.where(lacking[:, None, None], drawn, places)
+            joined = _joined(places, fields, radius)
+            if bool(joined.any((1, 2)).all()):
+                break
+        return places, joined
 
     def _first(self, starts: Tensor, radius: Tensor) -> Int[Tensor, "S K"]:
         apart = torch.cdist(self.places, starts).amin(-1)
-        good = (apart > self.config.apart * radius.amax(1, keepdim=True)).float() + 1e-6 * apart
+        far = apart > self.config.apart * radius.amax(1, keepdim=True)
+        leads_on = self.joined.any(-1)  # whoever begins elsewhere stands there for good
+        good = (far & leads_on).float() + 1e-3 * leads_on + 1e-6 * apart
         return torch.multinomial(good + 1e-12, max(self.config.count, 1), generator=self.generator)[:, : self.config.count]
 
     def _next(self, here: Int[Tensor, "S K"]) -> Int[Tensor, "S K"]:
-        """Any place that can be reached in a straight line; the same one where there is none."""
+        """Any place that can be reached in a straight line; the same one where there is none at all."""
         weight = self.joined.gather(1, here[..., None].expand(-1, -1, PLACES)).float()
         weight = torch.where(weight.sum(-1, keepdim=True) > 0, weight, torch.nn.functional.one_hot(here, PLACES).float())
         return torch.multinomial(weight.flatten(0, 1), 1, generator=self.generator).view(here.shape) if here.numel() else here
