@@ -2,6 +2,7 @@
 
     python benchmarks/load.py batches --seconds 20            # throughput against the largest batch allowed, and a picture
     python benchmarks/load.py poisson --share 0.7             # random arrivals below capacity
+    python benchmarks/load.py paced --share 0.7               # clients that each ask on a beat, below capacity
     python benchmarks/load.py overload --times 4              # far above it
     python benchmarks/load.py overhead                        # what HTTP adds to planning
     python benchmarks/load.py hostile                         # slow and oversized bodies, and health meanwhile
@@ -45,7 +46,8 @@ def _arguments() -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, run, robots in (
         ("batches", _batches, 8),
-        ("poisson", _poisson, 8),
+        ("poisson", _below, 8),
+        ("paced", _below, 8),
         ("overload", _overload, 32),
         ("overhead", _overhead, 32),
         ("hostile", _hostile, 8),
@@ -71,11 +73,11 @@ def _arguments() -> argparse.Namespace:
 def _own_arguments(command: argparse.ArgumentParser, name: str) -> None:
     if name == "batches":
         command.add_argument("--sizes", default=BATCHES, help="largest batches allowed, separated by commas")
-    if name in ("poisson", "soak"):
+    if name in ("poisson", "paced", "soak"):
         command.add_argument("--share", type=float, default=0.7, help="of capacity")
     if name == "overload":
         command.add_argument("--times", type=float, default=4.0, help="over capacity")
-    if name in ("poisson", "overload", "soak"):
+    if name in ("poisson", "paced", "overload", "soak"):
         command.add_argument("--capacity", type=float, help="plans a second; measured first by default")
         command.add_argument("--capacity-seconds", type=float, default=10.0, help="of that measurement")
     if name == "hostile":
@@ -117,10 +119,11 @@ def _capacity(arguments: argparse.Namespace, server) -> float:
     return found
 
 
-def _poisson(arguments: argparse.Namespace) -> tuple[list[str], list[list]]:
+def _below(arguments: argparse.Namespace) -> tuple[list[str], list[list]]:
     with _server(arguments) as server:
         rate = arguments.share * _capacity(arguments, server)
-        return cases.OPEN_HEADER, [cases.open_row(server, _load(arguments), rate, f"{100 * arguments.share:.0f} %")]
+        label = f"{100 * arguments.share:.0f} %"
+        return cases.OPEN_HEADER, [cases.open_row(server, _load(arguments), rate, label, paced=arguments.command == "paced")]
 
 
 def _overload(arguments: argparse.Namespace) -> tuple[list[str], list[list]]:

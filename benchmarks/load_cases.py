@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import scenarios
 from load_figures import Watch, accepted, broken, latencies_ms, percentile, refused, share, watched
-from load_loops import measured, open_loop
+from load_loops import measured, open_loop, paced_loop
 from load_wire import Connection, Reply, dripped, encoded, looking
 
 if TYPE_CHECKING:
@@ -101,10 +101,13 @@ def capacity(server: Server, load: Load) -> float:
     return sum(r.good for r in replies) / load.seconds
 
 
-def open_row(server: Server, load: Load, rate: float, label: str) -> list:
-    """Random arrivals at a rate below capacity."""
+def open_row(server: Server, load: Load, rate: float, label: str, *, paced: bool = False) -> list:
+    """Arrivals at a rate below capacity: at random, or of clients on a beat."""
     busy = _Busy()
-    replies = asyncio.run(open_loop(server.url, load.messages(), rate, load.seconds, load.seed))
+    if paced:
+        replies = asyncio.run(paced_loop(server.url, load.messages(), load.callers, rate, load.seconds, load.seed))
+    else:
+        replies = asyncio.run(open_loop(server.url, load.messages(), rate, load.seconds, load.seed))
     answered = accepted(replies)
     times = latencies_ms(answered)
     return [

@@ -1,4 +1,4 @@
-"""Callers: so many that each wait for their answer (closed loop), or arrivals that wait for nobody (open loop)."""
+"""Callers: so many that each wait for their answer (closed loop), arrivals that wait for nobody (open loop), or clients that ask on a beat."""
 
 from __future__ import annotations
 
@@ -79,6 +79,37 @@ async def open_loop(url: str, messages: Sequence[bytes], rate: float, seconds: f
     await asyncio.gather(*under_way)
     for connection in idle:
         connection.close()
+    return replies
+
+
+async def paced_loop(url: str, messages: Sequence[bytes], callers: int, rate: float, seconds: float, seed: int) -> list[Reply]:
+    """Clients that each plan on a beat of their own, as fleets do that replan every so often: the same period, phases at random.
+
+    Latencies count from the beat. A client whose answer comes after its next beat asks again at once.
+
+    Args:
+        url: of the server.
+        messages: sent in turn.
+        callers: how many clients.
+        rate: requests a second, of all of them together.
+        seconds: after which no more is sent.
+        seed: of the phases.
+    """
+    period, numbers = callers / rate, count()
+    phases = np.random.default_rng(seed).uniform(0.0, period, callers)
+    began = time.perf_counter()
+    replies: list[Reply] = []
+
+    async def call(phase: float) -> None:
+        connection = Connection(url)
+        for beat in np.arange(phase, seconds, period):
+            due = began + float(beat)
+            if (wait := due - time.perf_counter()) > 0.0:
+                await asyncio.sleep(wait)
+            replies.append(await connection.send(messages[next(numbers) % len(messages)], due))
+        connection.close()
+
+    await asyncio.gather(*(call(float(phase)) for phase in phases))
     return replies
 
 
