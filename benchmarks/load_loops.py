@@ -1,4 +1,4 @@
-"""Callers: so many that each wait for their answer (closed loop), arrivals that wait for nobody (open loop), or clients that ask on a beat."""
+"""Callers that each wait for their answer (closed loop), arrivals that wait for nobody (open loop), and clients that ask on a beat."""
 
 from __future__ import annotations
 
