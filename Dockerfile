@@ -42,6 +42,7 @@ COPY deploy/trim_image.py examples/warehouse_16.json ./
 RUN ${INTO} trim_image.py prune \
  && find /opt/flowfleet -name __pycache__ -type d -prune -exec rm -rf {} + \
  && NUMBA_CACHE_DIR=/opt/flowfleet/share/flowfleet/kernels /opt/flowfleet/bin/flowfleet plan warehouse_16.json -o plans.jsonl \
+ && NUMBA_CACHE_DIR=/opt/flowfleet/share/flowfleet/kernels /opt/flowfleet/bin/flowfleet agents \
  && /opt/flowfleet/bin/flowfleet check warehouse_16.json plans.jsonl \
  && cd / && ${INTO} -c "import api.serving, psycopg, sqlalchemy.dialects.postgresql.psycopg, sqlalchemy.dialects.sqlite.pysqlite" \
  && ${INTO} /src/trim_image.py bytecode

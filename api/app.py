@@ -13,6 +13,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from api.agents.documented import STREAM
+from api.agents.routes import router as agent_router
+from api.agents.wire import ActRequest, FleetRequest, StreamedAction
 from api.desk import Desk, planner_loader
 from api.documented import openapi_document
 from api.frame import PROBES, RequestFrame
@@ -69,7 +72,7 @@ def create_app(
         "torch": version("torch"),
     }
     app.openapi = lambda: _described(app)
-    for router in (plan_router, job_router, map_router, server_router, pages_router):
+    for router in (plan_router, job_router, map_router, agent_router, server_router, pages_router):
         app.include_router(router)
     for kind, handler in ((Problem, _on_problem), (InvalidInput, _on_invalid), (UnknownMap, _on_unknown_map), (HTTPException, _on_http)):
         app.add_exception_handler(kind, handler)
@@ -97,7 +100,7 @@ def _lifespan(settings: Settings, load: Callable[[], Planner], on_ready: Callabl
 
 def _described(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema is None:
-        app.openapi_schema = openapi_document(app)
+        app.openapi_schema = openapi_document(app, (ActRequest, FleetRequest, StreamedAction), STREAM)
     return app.openapi_schema
 
 

@@ -32,6 +32,19 @@ def check_request(document: Any, settings: Settings) -> None:
     check_map(document.get("map"), settings, "/map")
 
 
+def check_fleet(document: Any, settings: Settings) -> None:
+    """Refuses a fleet that is to act with more of anything than the caps allow.
+
+    Raises:
+        LimitExceeded: with a pointer into the request.
+    """
+    if not isinstance(document, dict):
+        return
+    _count(document, "others", settings.max_moving_obstacles, "")
+    check_map(document.get("map"), settings, "/map")
+    check_plan(document, settings)
+
+
 def _check_samples(horizon: Any, options: Any, settings: Settings) -> None:
     step = options.get("samples_dt") if isinstance(options, dict) else None
     if _is_number(horizon) and _is_number(step) and step > 0 and horizon / step > settings.max_samples:

@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
+from api.agents.service import AgentService
 from api.cores import planner_threads
 from api.engine import Answer, Engine, EngineConfig
 from api.intake import Intake
@@ -55,6 +56,7 @@ class Desk:
         self.maps = MapsStore(settings)
         self.store = Store(settings.store_url, StoreConfig(settings.recent_plans_bytes))
         self.intake = Intake(settings, self.maps, self.store)
+        self.agents = AgentService(self.intake, settings.weights, settings.queue_size)
         self.engine = Engine(partial(self._loaded, load), _engine_config(settings), metrics.batch)
         self.jobs = JobRunner(self, _runner_config(settings), RetentionConfig(3600.0 * settings.keep_hours, settings.max_kept_plans))
         self._turn = asyncio.Lock()
@@ -62,6 +64,7 @@ class Desk:
 
     def open(self, on_ready: Callable[[], None] | None = None) -> None:
         """Starts loading the planner, and works on jobs once it is warm; `on_ready` is called in the engine's thread then."""
+        self.agents.open()
         self.engine.start(on_ready)
         self.jobs.start()
 
@@ -70,6 +73,7 @@ class Desk:
         self.jobs.stop()
         await self.engine.close()
         await self.jobs.close()
+        self.agents.close()
         await self.store.close()
         self._side.shutdown(wait=False, cancel_futures=True)
 

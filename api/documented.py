@@ -18,6 +18,8 @@ from api.problems import MEDIA_TYPE
 from api.wire import PlanRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from fastapi import FastAPI
 
 _SCHEMA = "#/components/schemas/"
@@ -144,16 +146,22 @@ METRICS: dict[str, Any] = {
 VERSION: dict[str, Any] = {"responses": described_answer(answers.VersionAnswer, examples.VERSION_ANSWER)}
 
 
-def openapi_document(app: FastAPI) -> dict[str, Any]:
-    """The description of an application, with the schemas of the bodies that its routes read by themselves."""
+def openapi_document(app: FastAPI, more: tuple[type[BaseModel], ...] = (), extensions: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The description of an application, with the schemas of the bodies that its routes read by themselves.
+
+    Args:
+        app: the application.
+        more: models of messages that no call of the framework's own description has.
+        extensions: further keys of the document, `x-...`.
+    """
     document = get_openapi(title=app.title, version=app.version, summary=app.summary, description=app.description, routes=app.routes)
-    _, requests = models_json_schema([(model, "validation") for model in _REQUESTS], ref_template=_SCHEMA + "{model}")
+    _, requests = models_json_schema([(model, "validation") for model in (*_REQUESTS, *more)], ref_template=_SCHEMA + "{model}")
     _, problem = models_json_schema([(answers.ProblemAnswer, "serialization")], ref_template=_SCHEMA + "{model}")
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
     _leave_out_unused(document, schemas)
     schemas.update(problem["$defs"])
     schemas.update(requests["$defs"])
-    return document
+    return document | dict(extensions or {})
 
 
 def _leave_out_unused(document: dict[str, Any], schemas: dict[str, Any]) -> None:

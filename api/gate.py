@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from api.frame import PROBES, send_problem
 from api.keys import Keys
-from api.problems import Problem
+from api.problems import MEDIA_TYPE, Problem
 from api.rates import RateConfig, Rates
 
 if TYPE_CHECKING:
@@ -38,10 +38,14 @@ class Gate:
         self._rates = Rates(RateConfig(settings.rate_per_s, settings.rate_burst, settings.max_inflight_per_key, settings.max_callers))
         self._metrics = metrics
         self._refusal = refusal
+        self._streams, self._most_streams = 0, settings.max_streams
         self._open = (PROBES | {"/"}) - (set() if settings.metrics_open else {"/metrics"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
+        if scope["type"] == "websocket":
+            await self._connection(scope, receive, send)
+            return
         if scope["type"] != "http" or scope["path"] in self._open:
             await self.app(scope, receive, send)
             return
@@ -62,6 +66,37 @@ class Gate:
                 await send_problem(scope, send, problem)
         finally:
             self._rates.leave(caller)
+
+    async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """A connection for messages; it counts as one request for as long as it lasts."""
+        try:
+            caller = self._keys.caller(scope)
+            self._rates.enter(caller)
+        except Problem as problem:
+            self._metrics.rejected(problem.code)
+            await _deny(scope, send, problem)
+            return
+        if self._streams >= self._most_streams:
+            self._rates.leave(caller)
+            said = f"{self._streams} streams are open already"
+            await _deny(scope, send, Problem(503, "TOO_MANY_STREAMS", said, headers={"Retry-After": "5"}))
+            return
+        self._streams += 1
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            self._streams -= 1
+            self._rates.leave(caller)
+
+
+async def _deny(scope: Scope, send: Send, problem: Problem) -> None:
+    """Turns a connection for messages down: with the problem where the web server can send one, else by closing it."""
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008, "reason": problem.code})
+        return
+    headers = [(b"content-type", MEDIA_TYPE.encode()), *((k.lower().encode(), v.encode()) for k, v in problem.headers.items())]
+    await send({"type": "websocket.http.response.start", "status": problem.status, "headers": headers})
+    await send({"type": "websocket.http.response.body", "body": problem.body(None, scope["path"])})
 
 
 def _plans(scope: Scope) -> bool:

@@ -21,6 +21,7 @@ from api.wire import PlanRequest, to_options, to_scenario
 from maps.errors import InvalidInput, UnknownMap
 
 if TYPE_CHECKING:
+    from api.map_wire import AnyMap
     from api.maps_store import MapsStore
     from api.previous import PlanLookup
     from api.settings import Settings
@@ -106,7 +107,7 @@ class Intake:
         try:
             check_request(document, self.settings)
             request = PlanRequest.model_validate(document)
-            scene, warnings = self._scene(request, document)
+            scene, warnings = self.scene(request.map, document)
             previous = read_previous(request, self.settings, self.plans)
             scenario = to_scenario(request, scene, previous.starts if previous else None)
             going_on = continuation(request, previous, scenario) if previous else None
@@ -121,11 +122,21 @@ class Intake:
         config = AnswerConfig(request.options.samples_dt, self.settings.max_samples, warnings)
         return Order(scenario, options, request.options.priority, config, going_on)
 
-    def _scene(self, request: PlanRequest, document: dict[str, Any]) -> tuple[Scene, tuple[str, ...]]:
-        if isinstance(request.map, MapReference):
-            stored = self.maps.find(request.map.id)
+    def scene(self, wire: AnyMap, document: dict[str, Any]) -> tuple[Scene, tuple[str, ...]]:
+        """The scene of a request's map and warnings about it.
+
+        Args:
+            wire: the map.
+            document: the request as it came, with the map under "map".
+
+        Raises:
+            InvalidInput: with a pointer into the request.
+            UnknownMap: no map has this id.
+        """
+        if isinstance(wire, MapReference):
+            stored = self.maps.find(wire.id)
             return stored.scene, stored.warnings
         try:
-            return self._cache.scene(request.map, document["map"])
+            return self._cache.scene(wire, document["map"])
         except InvalidInput as error:
             raise error.under("/map") from None

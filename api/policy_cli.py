@@ -153,6 +153,30 @@ def _parts(chosen: dict[str, Any], run: RunConfig, observation: int, action: int
     return made.to(chosen["device"]), replay
 
 
+@train_app.command(name="release-policy")
+def release_policy(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="folder of a run that trained a policy of fleets")],
+    version: Annotated[str, typer.Option(help="that the released weights are known by")],
+    into: Annotated[Path | None, typer.Option(metavar="FOLDER", help="instead of the package's own weights")] = None,
+) -> None:
+    """Puts the policy of a run's latest state where servers and rollouts find it, as fleet-AGENT."""
+    with _refusals():
+        from models.checkpoint import weights_folder
+        from models.policies.registry import AGENTS, policy_class
+        from models.policies.run_state import stored_runs
+        from models.policies.stored import stored_class
+        from planner.fleet_policy import save_fleet_policy
+
+        states = stored_runs(run)
+        if not states:
+            raise ValueError(f"{run} holds no state of a run")
+        file = states[-1] / "policy.safetensors"
+        stored = stored_class(file)
+        made = policy_class(next(name for name, (_, kind) in AGENTS.items() if kind == stored)).load(file)
+        identity = save_fleet_policy(into or weights_folder(), made, version, {"updates": made.updates})
+        typer.echo(f"{identity.name} {identity.version}, sha256 {identity.sha256}, in {into or weights_folder()}")
+
+
 def _pairs(settings: list[str]) -> dict[str, str]:
     pairs = [text.partition("=") for text in settings]
     for name, equals, _ in pairs:

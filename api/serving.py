@@ -129,6 +129,8 @@ def run_server(settings: Settings) -> None:
         host=settings.host,
         port=settings.port,
         http=bounded_connections(settings),
+        ws="websockets-sansio",
+        ws_max_size=settings.max_body_bytes,
         log_config=None,
         access_log=False,
         server_header=False,

@@ -108,6 +108,7 @@ class Settings(BaseSettings):
     max_bodies_bytes: PositiveInt = 256 * 1024 * 1024  # of all bodies that are being read or answered
     header_timeout_s: PositiveFloat = 10.0  # s, for a request's head to come
     keep_alive_s: PositiveInt = 75  # s, how long an idle connection stays open
+    max_streams: PositiveInt = 64  # WS /v1/agents/stream connections at a time
     max_connections: PositiveInt = 1_000  # at most; beyond, the one that has waited longest without a request is closed
 
     @model_validator(mode="after")

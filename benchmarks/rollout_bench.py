@@ -16,16 +16,20 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 import torch
+from orca_pilot import Orca
 
 from maps.library import map_ids
 from planner.assembly import load_planner
 from planner.demonstrations import DemonstrationConfig, record_demonstrations
 from planner.executor import Executor
+from planner.fleet_policy import PolicyPilot, load_fleet_policy, released_agents
 from planner.fleet_scenes import library_scenarios
 from planner.pilots import Sidestepping, Tracking
 from planner.rollout import FleetSimulation, RolloutConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from planner.executor import Outcome
     from planner.pilots import Pilot
     from planner.pipeline import Planner
@@ -41,6 +45,7 @@ COLUMNS = [
     "time over plan",
     "least room, m",
     "new plans",
+    "ms a robot",
 ]
 
 
@@ -50,52 +55,77 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=100, help="episodes of a cell")
     parser.add_argument("--robots", default="4,8,16,32")
     parser.add_argument("--seed", type=int, default=70_000)
+    parser.add_argument("--agents", default=",".join(released_agents()), help="released policies, FOLDER:AGENT, ppo:FILE")
+    parser.add_argument("--only", default="", help="rows whose names have one of these, with commas between")
     asked = parser.parse_args()
     torch.set_num_threads(1)
     planner = load_planner()
     print(f"| {' | '.join(COLUMNS)} |\n{'| --- ' * len(COLUMNS)}|")
     for robots in (int(text) for text in asked.robots.split(",")):
-        for name, pilot, world, makes in _rows(planner):
-            outcomes = _episodes(planner, (pilot, world, makes), robots, asked.count, asked.seed)
-            print(_row(robots, name, outcomes), flush=True)
-    _by_map(planner, asked.count, asked.seed)
-    _speed(planner, asked.seed)
+        for name, pilot, world, makes in _rows(planner, [agent for agent in asked.agents.split(",") if agent]):
+            if asked.only and not any(part in name for part in asked.only.split(",")):
+                continue
+            outcomes, spent = _episodes(planner, (pilot, world, makes), robots, asked.count, asked.seed)
+            print(_row(robots, name, outcomes, spent), flush=True)
+    if not asked.only:
+        _by_map(planner, asked.count, asked.seed)
+        _speed(planner, asked.seed)
 
 
-def _rows(planner: Planner) -> list[tuple[str, Pilot, RolloutConfig, object]]:
-    plain = RolloutConfig(shield=False, clocks=False)
-    return [
-        ("plan only", Tracking(), plain, None),
-        ("plan, filter", Tracking(), RolloutConfig(), None),
-        ("plan, filter, new plans", Tracking(), RolloutConfig(), planner.plan),
-        ("steps aside, filter, new plans", Sidestepping(), RolloutConfig(), planner.plan),
-    ]
+def _rows(planner: Planner, asked: list[str]) -> Iterator[tuple[str, Pilot, RolloutConfig, object]]:
+    plain, full = RolloutConfig(shield=False, clocks=False), RolloutConfig()
+    hand = {
+        "plan only": (Tracking(), plain, None),
+        "plan, filter": (Tracking(), full, None),
+        "plan, filter, new plans": (Tracking(), full, planner.plan),
+        "steps aside, filter, new plans": (Sidestepping(), full, planner.plan),
+        "orca along the plan, no filter": (Orca(), RolloutConfig(shield=False), planner.plan),
+    }
+    for name, how in hand.items():
+        yield name, *how
+    for agent in asked:
+        yield f"{agent}, filter, new plans", _pilot(agent), full, planner.plan
 
 
-def _episodes(planner: Planner, how: tuple, robots: int, count: int, seed: int, maps: tuple[str, ...] | None = None) -> list[Outcome]:
+def _pilot(agent: str) -> Pilot:
+    """A released policy, or one in a folder: FOLDER/fleet-AGENT is written FOLDER:AGENT; ppo:FILE is one of stable-baselines3."""
+    if agent.startswith("ppo:"):
+        from ppo_pilot import PpoPilot
+
+        return PpoPilot(Path(agent.removeprefix("ppo:")))
+    folder, _, name = agent.rpartition(":")
+    return PolicyPilot(load_fleet_policy(name, Path(folder) if folder else None))
+
+
+def _episodes(
+    planner: Planner, how: tuple, robots: int, count: int, seed: int, maps: tuple[str, ...] | None = None
+) -> tuple[list[Outcome], float]:
+    """How episodes went, and ms of pilot, filter and world for a robot and tick."""
     pilot, world, makes = how
     outcomes: list[Outcome] = []
+    spent, ticks = 0.0, 0
     for first in range(0, count, SIDE_BY_SIDE):
         some = min(SIDE_BY_SIDE, count - first)
         scenarios, plans = library_scenarios(planner, robots, some, seed + first, maps)
-        outcomes += Executor(pilot, makes).run(scenarios, plans, world, seed + first)[0]
-    return outcomes
+        found, journey = Executor(pilot, makes).run(scenarios, plans, world, seed + first)
+        outcomes, spent, ticks = outcomes + found, spent + journey.decisions, ticks + journey.ticks * len(scenarios)
+    return outcomes, 1e3 * spent / (ticks * robots)
 
 
-def _row(robots: int, name: str, outcomes: list[Outcome]) -> str:
+def _row(robots: int, name: str, outcomes: list[Outcome], spent: float) -> str:
     over = [o.over_plan for o in outcomes if o.success]
     shown = f"{np.mean(over):.2f}" if over else "-"
     touched, stuck = sum(o.collided for o in outcomes), sum(o.stuck > 0 for o in outcomes)
     good = sum(o.success for o in outcomes) / len(outcomes)
     least, new = min(o.least_room for o in outcomes), sum(o.replans for o in outcomes) / len(outcomes)
-    return f"| {robots} | {name} | {len(outcomes)} | {good:.2f} | {touched} | {stuck} | {shown} | {least:.3f} | {new:.1f} |"
+    return f"| {robots} | {name} | {len(outcomes)} | {good:.2f} | {touched} | {stuck} | {shown} | {least:.3f} | {new:.1f} | {spent:.3f} |"
 
 
 def _by_map(planner: Planner, count: int, seed: int) -> None:
     print("\nsteps aside, filter, new plans; 8 robots, map by map:")
     for name in map_ids():
-        outcomes = _episodes(planner, (Sidestepping(), RolloutConfig(), planner.plan), 8, max(1, count // 5), seed, (name,))
-        print(_row(8, name, outcomes), flush=True)
+        outcomes, spent = _episodes(planner, (Sidestepping(), RolloutConfig(), planner.plan), 8, max(1, count // 5), seed, (name,))
+        print(_row(8, name, outcomes, spent), flush=True)
 
 
 def _speed(planner: Planner, seed: int) -> None:

@@ -43,7 +43,8 @@ class Journey:
     strangers: list[Float[np.ndarray, "S K 2"]] = field(default_factory=list)  # m
     changed: list[Bool[np.ndarray, "S N"]] = field(default_factory=list)  # by the filter
     replans: list[tuple[float, int, bool]] = field(default_factory=list)  # s, fleet, whether a plan was found
-    decisions: float = 0.0  # s spent in the pilot, all fleets together
+    decisions: float = 0.0  # s that pilot, filter and the world took, new plans left out
+    ticks: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,9 @@ class Executor:
             if keep:
                 journey.position.append(simulation.state.position.numpy())
                 journey.strangers.append(simulation.strangers.position.numpy())
+            began = time.perf_counter()
             step = simulation.step(self.pilot.act(simulation))
+            journey.decisions, journey.ticks = journey.decisions + time.perf_counter() - began, journey.ticks + 1
             if keep:
                 journey.changed.append(step.changed.numpy())
             for fleet in self._too_late(simulation, asked + pause).nonzero().flatten().tolist():

@@ -6,13 +6,14 @@ changes nothing. Neighbours are a set: their order means nothing, and whoever is
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from planner.distance_fields import DistanceFields
-from planner.fleet_tracks import FleetTracks
+from planner.fleet_tracks import Reference
 
 NEIGHBORS = 6  # nearest ones that are told
 FEATURES = 9  # of a neighbour
@@ -34,6 +35,15 @@ class FleetBodies:
     radius: Float[Tensor, "S N"]  # m
     v_max: Float[Tensor, "S N"]  # m/s
     a_max: Float[Tensor, "S N"]  # m/s^2
+
+
+@runtime_checkable
+class Tracks(Protocol):
+    """Where plans are at given times."""
+
+    def at(self, time: Float[Tensor, "S N *more"]) -> Reference:
+        """On the clock of each robot's plan, s."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -80,7 +90,7 @@ def out_of_frame(vector: Float[Tensor, "*#batch 2"], axis: Float[Tensor, "*#batc
     return torch.stack([ax * x - ay * y, ay * x + ax * y], -1)
 
 
-def nominal_acceleration(state: FleetState, tracks: FleetTracks, bodies: FleetBodies) -> Float[Tensor, "S N 2"]:
+def nominal_acceleration(state: FleetState, tracks: Tracks, bodies: FleetBodies) -> Float[Tensor, "S N 2"]:
     """What follows the plan: its acceleration, and a critically damped pull to where it should be, cut to the limit, m/s^2."""
     at, rate = tracks.at(state.along), state.rate[..., None]
     pace = (2.0 * bodies.a_max / bodies.v_max)[..., None]  # 1/s
@@ -89,7 +99,7 @@ def nominal_acceleration(state: FleetState, tracks: FleetTracks, bodies: FleetBo
     return wanted * (bodies.a_max / wanted.norm(dim=-1).clamp_min(1e-9)).clamp_max(1.0)[..., None]
 
 
-def view(state: FleetState, tracks: FleetTracks, goal: Float[Tensor, "S N 2"], around: tuple[FleetBodies, DistanceFields, Discs]) -> View:
+def view(state: FleetState, tracks: Tracks, goal: Float[Tensor, "S N 2"], around: tuple[FleetBodies, DistanceFields, Discs]) -> View:
     """What every robot of every fleet is told.
 
     Args:

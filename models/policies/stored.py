@@ -57,20 +57,34 @@ def write_policy(path: Path, policy: "Policy", described: StoredPolicy) -> None:
     os.replace(partial, path)
 
 
+def stored_class(path: Path) -> str:
+    """Name of the class of the policy in a file; ValueError if it holds none."""
+    return _described(_opened(path)[0], path)["policy"]
+
+
 def read_policy(path: Path, name: str) -> tuple[dict[str, Any], StoredTensors]:
     """The header and the tensors of a policy of the class `name`; ValueError if that is not what the file holds."""
-    try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
-    if header.get("format") != FORMAT or "generator/state" not in tensors:
+    header, tensors = _opened(path)
+    described = _described(header, path)
+    if "generator/state" not in tensors:
         raise ValueError(f"{path} holds no policy of format {FORMAT}")
-    described = json.loads(header["described"])
     if described["policy"] != name:
         raise ValueError(f"{path} holds a policy {described['policy']}, not {name}")
     return described, StoredTensors(_part(tensors, "network"), _part(tensors, "optimizer"), tensors["generator/state"])
+
+
+def _opened(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}, {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+
+
+def _described(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    if header.get("format") != FORMAT:
+        raise ValueError(f"{path} holds no policy of format {FORMAT}")
+    return json.loads(header["described"])
 
 
 def rebuild(kind: Any, value: Any) -> Any:

@@ -6,6 +6,8 @@ import re
 import pytest
 
 from api import examples
+from api.agents import examples as agent_examples
+from api.agents.wire import ActAnswer, ActRequest, AgentsAnswer, FleetRequest, StreamedAction
 from api.answers import (
     CheckAnswer,
     HealthAnswer,
@@ -45,6 +47,8 @@ CALLS = {
     ("get", "/version"),
     ("get", "/metrics"),
     ("get", "/v1/capabilities"),
+    ("get", "/v1/agents"),
+    ("post", "/v1/agents/act"),
 }
 
 
@@ -93,6 +97,11 @@ def test_every_body_has_a_schema_and_an_example(description, verb, path) -> None
         (JobAnswer, examples.JOB_CANCELLED),
         (JobsAnswer, examples.JOBS_ANSWER),
         (JobResult, examples.JOB_RESULT),
+        (AgentsAnswer, agent_examples.AGENTS_ANSWER),
+        (ActAnswer, agent_examples.ACT_ANSWER),
+        (ActRequest, agent_examples.ACT_REQUEST),
+        (FleetRequest, agent_examples.STREAM_STATE),
+        (StreamedAction, agent_examples.STREAM_MESSAGE),
     ],
 )
 def test_example_answers_fit_their_schemas(model, example) -> None:
@@ -152,3 +161,10 @@ def test_the_other_forms_of_a_plan_are_described(description) -> None:
     content = description["paths"]["/v1/plans"]["post"]["responses"]["200"]["content"]
     assert set(content) == {kind.value for kind in Encoding}
     assert content["application/json"]["schema"]["$ref"].endswith("/PlanAnswer")
+
+
+def test_the_messages_of_streams_are_described(description) -> None:
+    told = description["x-websocket"]["/v1/agents/stream"]
+    for way, model in (("receives", FleetRequest), ("sends", StreamedAction)):
+        assert told[way]["schema"]["$ref"].split("/")[-1] in description["components"]["schemas"]
+        model.model_validate(told[way]["example"])

@@ -11,6 +11,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from starlette.testclient import WebSocketDenialResponse
 
 from api.problems import Problem
 from api.rates import RateConfig, Rates
@@ -222,3 +223,17 @@ def test_a_full_queue_refuses_before_a_body_is_read(loading_client_of) -> None:
         spoiled["headers"]["idempotency-key"] = "a"  # it may have its answer already
         assert client.post("/v1/plans", **spoiled).status_code == 400
     assert client.post("/v1/plans", **spoiled).status_code == 400
+
+
+def test_a_stream_needs_a_key_and_a_place(loading_client_of) -> None:
+    path, right = "/v1/agents/stream", {"X-Api-Key": "first-key"}
+    client = loading_client_of(api_keys=("first-key",), max_streams=1)
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(path):
+        pass
+    assert (refused.value.status_code, refused.value.json()["code"]) == (401, "UNAUTHORIZED")
+    for _ in range(2):  # the place is free again when a stream has ended
+        with client.websocket_connect(path, headers=right):
+            with pytest.raises(WebSocketDenialResponse) as full, client.websocket_connect(path, headers=right):
+                pass
+            assert (full.value.status_code, full.value.json()["code"]) == (503, "TOO_MANY_STREAMS")
+            assert full.value.headers["retry-after"] == "5"
