@@ -64,7 +64,6 @@ class Desk:
 
     def open(self, on_ready: Callable[[], None] | None = None) -> None:
         """Starts loading the planner, and works on jobs once it is warm; `on_ready` is called in the engine's thread then."""
-        self.agents.open()
         self.engine.start(on_ready)
         self.jobs.start()
 
@@ -78,8 +77,10 @@ class Desk:
         self._side.shutdown(wait=False, cancel_futures=True)
 
     def _loaded(self, load: Callable[[], Planner]) -> Planner:
-        """Loads the planner, in the engine's thread, and notes which weights it uses."""
+        """Loads the planner and then the policies, in the engine's thread, and notes which weights the planner uses."""
         planner = load()
+        planner.warm_up()
+        self.agents.load()
         self.models = tuple(
             part.identity for part in (planner.proposer, planner.warm_start) if part is not None and part.identity is not None
         )

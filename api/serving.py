@@ -22,6 +22,7 @@ from api.desk import planner_loader
 from api.engine import EngineState
 from api.examples import PLAN_REQUEST
 from api.logs import set_up_logging
+from planner.fleet_policy import load_fleet_policy, released_agents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,6 +124,8 @@ def run_server(settings: Settings) -> None:
         sys.stdout.flush()
 
     planner = planner_loader(settings)()  # before anybody can call: damaged weights end here
+    for agent in released_agents(settings.weights):
+        load_fleet_policy(agent, settings.weights)
     app = create_app(settings, lambda: planner, greet)
     config = uvicorn.Config(
         app,

@@ -12,6 +12,7 @@ from torch import Tensor
 from maps.errors import InvalidInput
 from maps.scenario import MovingObstacle, Scenario
 from planner.fleet_tracks import INTERVAL
+from planner.giving_way import GivingWay
 from planner.pilots import Pilot
 from planner.plan import Plan, PlanOptions, PlanStatus
 from planner.rollout import FleetSimulation, RolloutConfig
@@ -21,9 +22,10 @@ JUST_WITHIN = 0.999  # of speeds and accelerations, which may be a rounding over
 
 @dataclass(frozen=True)
 class ExecutorConfig:
-    """When plans are made anew."""
+    """When plans are made anew, and what robots do before strangers."""
 
     replan: bool = True  # whether at all
+    give_way: bool = True  # whether robots back off from strangers that they stand before
     late: float = 3.0  # s that a robot is behind its plan, and stands, before that
     off: float = 0.5  # radii that it then is off its plan: whoever only waits for others is not
     patience: float = 12.0  # s behind its plan after which it does not matter why
@@ -86,6 +88,7 @@ class Executor:
             if plan.status != PlanStatus.SUCCEEDED:
                 raise InvalidInput("only a plan of the whole fleet can be carried out", code="PLAN_MISMATCH", value=str(plan.status))
         simulation, journey = FleetSimulation(scenarios, plans, world, seed), Journey()
+        pilot = GivingWay(self.pilot, seed=seed) if self.config.give_way else self.pilot
         horizons = simulation.tracks.horizon.clone()
         asked = torch.full((len(scenarios),), -torch.inf)  # s, when each fleet last got or missed a plan
         pause = torch.full((len(scenarios),), self.config.again)  # s, until it may ask again
@@ -94,7 +97,7 @@ class Executor:
                 journey.position.append(simulation.state.position.numpy())
                 journey.strangers.append(simulation.strangers.position.numpy())
             began = time.perf_counter()
-            step = simulation.step(self.pilot.act(simulation))
+            step = simulation.step(pilot.act(simulation))
             journey.decisions, journey.ticks = journey.decisions + time.perf_counter() - began, journey.ticks + 1
             if keep:
                 journey.changed.append(step.changed.numpy())

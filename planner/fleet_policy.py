@@ -20,6 +20,7 @@ from planner.rollout import FleetSimulation
 
 PREFIX = "fleet-"  # of the names of released weights
 ACTION = 2  # numbers of an action
+COPY = "target_"  # before the name of a network: its running copy
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def agent_of(policy: Policy) -> str:
 
 
 def save_fleet_policy(folder: Path, policy: Policy, version: str, trained: Mapping[str, Any]) -> ModelIdentity:
-    """Stores a policy's networks as released weights `fleet-<agent>`, without the optimizer.
+    """Stores a policy's networks as released weights `fleet-<agent>`, without the optimizer and the running copies of critics.
 
     Args:
         folder: is made if it is missing.
@@ -78,7 +79,7 @@ def save_fleet_policy(folder: Path, policy: Policy, version: str, trained: Mappi
         seen, done = sizes.observation, sizes.action
         raise InvalidInput(f"no policy of fleets: it sees {seen} numbers and does {done}, not {OBSERVATION} and {ACTION}")
     config = {"agent": agent, "sizes": asdict(sizes), "policy": asdict(policy.config), "trained": dict(trained)}
-    return save_weights(folder, PREFIX + agent, version, config, policy.state_dict())
+    return save_weights(folder, PREFIX + agent, version, config, _without_copies(policy.state_dict()))
 
 
 def load_fleet_policy(agent: str, folder: Path | None = None) -> FleetPolicy:
@@ -97,7 +98,7 @@ def load_fleet_policy(agent: str, folder: Path | None = None) -> FleetPolicy:
         policy = kind(rebuild(Sizes, config["sizes"]), rebuild(kind.config_type, config["policy"]), 0)
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidCheckpoint(f"describes no policy that this version builds ({error})", file=str(file)) from error
-    fill_module(policy, tensors, file)
+    fill_module(policy, _with_copies(tensors, policy.state_dict()), file)
     card = place / f"{name}.md"
     return FleetPolicy(agent, identity, policy.eval(), config.get("trained", {}), card.read_text(encoding="utf-8") if card.exists() else "")
 
@@ -105,3 +106,13 @@ def load_fleet_policy(agent: str, folder: Path | None = None) -> FleetPolicy:
 def released_agents(folder: Path | None = None) -> tuple[str, ...]:
     """Names of the algorithms with released policies, in order."""
     return tuple(sorted(path.stem.removeprefix(PREFIX) for path in (folder or weights_folder()).glob(f"{PREFIX}*.json")))
+
+
+def _without_copies(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """All but running copies, which learning begins anew from what they are copies of."""
+    return {name: tensor for name, tensor in tensors.items() if name.removeprefix(COPY) == name or name.removeprefix(COPY) not in tensors}
+
+
+def _with_copies(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    copies = {name: tensors[name.removeprefix(COPY)] for name in wanted if name not in tensors and name.removeprefix(COPY) in tensors}
+    return {**tensors, **copies}

@@ -6,9 +6,10 @@ and of those that have not, which can still brake. So whoever comes later can br
 induction, for all robots, without knowing what any of them wants next. The ways are compared tick by tick, exactly as they
 would be driven, with what may lie between two ticks added to the room that is kept.
 
-Strangers, which do not brake for us, are taken to go straight on or to stop at once: among what is safe for the fleet, an acceleration
-is taken that also keeps clear of them while the robot stops and a little longer, or where there is none, the one that keeps clear
-the furthest. That is no guarantee: a stranger that runs into a standing robot cannot be helped.
+Strangers, which do not brake for us, are taken to go straight on or to stop, at once or after turning to us for a moment: among what
+is safe for the fleet, an acceleration is taken that also keeps clear of them while the robot stops and a little longer. Where there is
+none, the robot first sees to it that it does not run into one that stands, and then keeps clear as far as it can. That is no guarantee:
+a stranger that runs into a standing robot cannot be helped.
 
 Source of the idea: Fraichard and Asama, Inevitable collision states (2004); braking manoeuvres as in Bekris, Avoiding inevitable collision
 states (2010).
@@ -22,6 +23,7 @@ from numba import njit
 
 from maps.world import World, bounds_distance, obstacle_distance
 
+FIRST = 1e6  # m: before anything else, a robot does not run into who stands
 MOST_TICKS = 400  # of braking that are looked at; whoever takes longer is told not to be safe
 
 
@@ -32,6 +34,7 @@ class ShieldConfig:
     tick: float = 0.1  # s, that an acceleration is held
     margin: float = 0.005  # m, room kept from robots and walls beyond what may lie between two ticks
     stranger_margin: float = 0.12  # m, the same from strangers
+    surprise: float = 0.25  # s that a stranger may turn to us before it stands
     foresight: float = 0.5  # s after a robot stands, in which strangers still count
     directions: int = 16  # of accelerations that are tried
     strengths: tuple[float, ...] = (1.0, 0.5)  # of them, as shares of the limit
@@ -105,9 +108,10 @@ class Shield:
         config = self.config
         given = (robots.position, robots.velocity, robots.radius, limits.v_max, limits.a_max, wanted)
         others = (strangers.position, strangers.velocity, strangers.radius)
-        settings = (config.tick, config.margin, config.stranger_margin, config.foresight)
+        settings = (config.tick, config.margin, config.foresight)
+        careful = (config.stranger_margin, config.surprise)
         fleet, away = (tuple(np.ascontiguousarray(part, dtype=np.float64) for part in parts) for parts in (given, others))
-        return Filtered(*_filter(fleet, away, self.world, order, asked, settings, _directions(config), config.blends))
+        return Filtered(*_filter(fleet, away, self.world, order, asked, settings, careful, _directions(config), config.blends))
 
 
 def _directions(config: ShieldConfig) -> Float[np.ndarray, "D 2"]:
@@ -193,20 +197,27 @@ def _keeps(i, way, ticks, ways, stops, near, count, needed, radius, world, wall_
 
 
 @njit(cache=True, nogil=True)
-def _stranger_room(x, y, way, ticks, radius, ahead, strangers, tick, margin):
-    """Room kept from strangers while the robot stops and `ahead` ticks more, less the margin, m."""
+def _stranger_room(x, y, way, ticks, radius, ahead, strangers, tick, careful):
+    """Room kept from strangers while the robot stops and `ahead` ticks more, less what is to be kept, m.
+
+    Returns:
+        Should they stand, and should they go straight on.
+    """
     position, velocity, size = strangers
-    least = np.inf
+    margin, surprise = careful
+    standing, walking = np.inf, np.inf
     for s in range(position.shape[0]):
-        apart = radius + size[s]
-        apart += min(margin, np.hypot(x - position[s, 0], y - position[s, 1]) - apart - 1e-9)  # nearer already: no nearer still
+        touching = radius + size[s]
+        now = np.hypot(x - position[s, 0], y - position[s, 1]) - touching - 1e-9  # nearer already: no nearer still
+        apart = touching + min(margin, now)
+        turned = touching + min(margin + surprise * np.hypot(velocity[s, 0], velocity[s, 1]), now)
         for k in range(ticks + ahead):
             at = min(k, way.shape[0] - 1)
             t = (k + 1) * tick
             dx, dy = way[at, 0] - position[s, 0], way[at, 1] - position[s, 1]
-            least = min(least, np.hypot(dx, dy) - apart)  # should it stand still now
-            least = min(least, np.hypot(dx - velocity[s, 0] * t, dy - velocity[s, 1] * t) - apart)
-    return least
+            standing = min(standing, np.hypot(dx, dy) - turned)  # after turning to us for a moment
+            walking = min(walking, np.hypot(dx - velocity[s, 0] * t, dy - velocity[s, 1] * t) - apart)
+    return standing, walking
 
 
 @njit(cache=True, nogil=True)
@@ -235,7 +246,7 @@ def _find_near(i, fleet, ways, stops, settings, near, needed):
     That room is less where braking alone keeps less: a fleet that is not quite safe may not get worse.
     """
     position, velocity, radius, _, a_max, _ = fleet
-    tick, margin, _, _ = settings
+    tick, margin, _ = settings
     last = ways.shape[1] - 1
     faster = (np.hypot(velocity[i, 0], velocity[i, 1]) + a_max[i] * tick) * 2.0 * tick  # by which a tick lengthens the way
     reach = np.hypot(ways[i, last, 0] - position[i, 0], ways[i, last, 1] - position[i, 1]) + faster
@@ -261,7 +272,7 @@ def _find_near(i, fleet, ways, stops, settings, near, needed):
 def _wall_needed(i, fleet, ways, stops, settings, world):
     """The room that a robot keeps from walls, m; less where braking alone keeps less."""
     position, _, radius, v_max, _, _ = fleet
-    tick, margin, _, _ = settings
+    tick, margin, _ = settings
     step = v_max[i] * tick
     needed = margin + step * step / (8.0 * radius[i])  # a corner may reach in between two ticks
     needed = min(needed, _wall_room(position[i, 0], position[i, 1], radius[i], world, 1.0) - 1e-9)
@@ -282,9 +293,9 @@ def _option(number, want, brake, a_max, directions, blends):
 
 
 @njit(cache=True, nogil=True)
-def _filter(fleet, strangers, world, order, asked, settings, directions, blends):
+def _filter(fleet, strangers, world, order, asked, settings, careful, directions, blends):
     position, velocity, radius, v_max, a_max, wanted = fleet
-    tick, _, stranger_margin, foresight = settings
+    tick, _, foresight = settings
     robots = position.shape[0]
     result, ways, stops, safe = _brake_all(fleet, tick)
     changed = np.zeros(robots, dtype=np.bool_)
@@ -306,8 +317,9 @@ def _filter(fleet, strangers, world, order, asked, settings, directions, blends)
             if found and off >= nearest:
                 continue
             ticks = _way(x, y, vx, vy, ax, ay, a_max[i], tick, way)
-            room = _stranger_room(x, y, way, ticks, radius[i], ahead, strangers, tick, stranger_margin)
-            good = room >= 0.0
+            standing, walking = _stranger_room(x, y, way, ticks, radius[i], ahead, strangers, tick, careful)
+            good = standing >= 0.0 and walking >= 0.0
+            room = walking + FIRST if standing >= 0.0 else standing  # rather run into than running into
             if not good and (found or room <= most_room):
                 continue
             if number < last and not _keeps(i, way, ticks, ways, stops, near, count, needed, radius, world, wall_needed):

@@ -24,7 +24,7 @@ ACT_REQUEST: dict[str, Any] = {
             "late_s": 0.2,
         }
     ],
-    "others": [{"x": 4.8, "y": 1.8, "vx": -0.5, "vy": 0.0, "radius": 0.3}],
+    "others": [{"x": 6.4, "y": 1.8, "vx": -0.5, "vy": 0.0, "radius": 0.3}],
 }
 
 STREAM_STATE: dict[str, Any] = {key: value for key, value in ACT_REQUEST.items() if key != "agent"}

@@ -33,10 +33,10 @@ STREAMS = "sfp"  # the algorithm that streams
 
 
 class AgentService:
-    """Policies that act; methods but `aside` run in its own thread."""
+    """Policies that act; once they are loaded, all but `aside` runs in its own thread."""
 
     def __init__(self, intake: Intake, folder: Path | None, most: int) -> None:
-        """Nothing is loaded before `open`.
+        """Nothing is loaded before `load`.
 
         Args:
             intake: of planning requests.
@@ -49,45 +49,36 @@ class AgentService:
         self._waiting = 0
         self._policies: dict[str, FleetPolicy] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="agents")
-        self._loaded = self._thread.submit(lambda: None)
-
-    def open(self) -> None:
-        """Loads the policies and has each act once."""
-        self._loaded = self._thread.submit(self._load)
+        self._ready = False
 
     def close(self) -> None:
         """Ends the thread."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     async def aside(self, work: Callable[[], T]) -> T:
-        """Runs something in the policies' thread; Problem 503 where too much waits for it, or the policies cannot be loaded."""
+        """Runs something in the policies' thread; Problem 503 where they are not loaded, or too much waits for the thread."""
+        if not self._ready:
+            raise Problem(503, "NOT_READY", "the policies are not loaded yet", headers={"Retry-After": "2"})
         if self._waiting >= self._most:
             raise Problem(503, "QUEUE_FULL", f"{self._waiting} calls are waiting for the policies", headers={"Retry-After": "1"})
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._after_loading, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
         finally:
             self._waiting -= 1
 
-    def _after_loading(self, work: Callable[[], T]) -> T:
-        if self._loaded.exception() is not None:
-            raise Problem(503, "NOT_READY", "the policies could not be loaded; the log says why", headers={"Retry-After": "60"})
-        return work()
-
-    def _load(self) -> None:
-        try:
-            self.load()
-        except Exception:
-            log.exception("the policies could not be loaded")
-            raise
-
     def load(self) -> None:
-        """Loads the policies and has each act once; InvalidCheckpoint if a file is damaged."""
+        """Loads the policies and has each act once, in the caller's thread; no other one may compile kernels meanwhile.
+
+        Raises:
+            InvalidCheckpoint: a file is damaged.
+        """
         for agent in released_agents(self._folder):
             self._policies[agent] = load_fleet_policy(agent, self._folder)
         for agent, policy in self._policies.items():
             self.act(ACT_REQUEST | {"agent": agent})
             log.info("policy", extra=model_document(policy))
+        self._ready = True
 
     def listed(self) -> dict[str, Any]:
         """The answer of `GET /v1/agents`."""

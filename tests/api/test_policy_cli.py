@@ -6,11 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from api.cli import app
+from models.policies.bc import BC, BCConfig
 from models.policies.fql import FQL
+from models.policies.networks import Sizes
+from models.policies.registry import policy_config, with_members
 from models.policies.replay import read_npz
+from planner.fleet_gym import MEMBERS
+from planner.fleet_policy import load_fleet_policy, released_agents
 from planner.fleet_view import OBSERVATION
 
 SLIDE = Path(__file__).resolve().parents[1] / "models" / "policies"
@@ -135,3 +141,25 @@ def test_data_are_made_and_learned_from(tmp_path):
     flowfleet(*train, "--data", tmp_path / "maze.npz", "--offline-steps", "2", "--no-tensorboard")
     assert rows(tmp_path / "run" / "evaluation.csv")[0]["length"]
     assert "npz" in refusal("make-data", "cube", tmp_path / "cube")
+
+
+def test_a_trained_policy_of_fleets_is_released(tmp_path):
+    """What comes out of a run is what servers load; a run of something else, and one that never was, are refused in one line."""
+    members = with_members(policy_config("bc", "cpu", {"flow.hidden": "[8]"}), MEMBERS)
+    made, runs = BC(Sizes(OBSERVATION, 2), members, 1), tmp_path / "runs"
+    made.save(runs / "fleet" / "state-5" / "policy.safetensors")
+    said = flowfleet("train", "release-policy", runs / "fleet", "--version", "3", "--into", tmp_path / "weights")
+    assert said.startswith("fleet-bc 3, sha256 ")
+    released = load_fleet_policy("bc", tmp_path / "weights")
+    seen = torch.zeros(2, OBSERVATION)
+    expected = made.act(seen, torch.Generator().manual_seed(0))
+    assert torch.equal(released.act(seen, torch.Generator().manual_seed(0)), expected)
+    BC(Sizes(3, 2), BCConfig.cpu(), 1).save(runs / "other" / "state-5" / "policy.safetensors")
+    assert "no policy of fleets" in refusal("train", "release-policy", runs / "other", "--version", "1", "--into", tmp_path / "weights")
+    assert "holds no state" in refusal("train", "release-policy", runs / "none", "--version", "1")
+
+
+def test_released_policies_are_listed():
+    listed = [line.split("\t")[0] for line in flowfleet("agents").splitlines()]
+    assert tuple(listed) == released_agents()
+    assert {"flowrl", "fql", "gfp", "sfp"} <= set(listed)
