@@ -35,7 +35,9 @@ class RolloutPicture:
     stills: int = 8  # instants of a still
 
 
-def write_rollout(path: Path, scenario: Scenario, journey: Journey, stranger_radius: float, tick: float) -> None:
+def write_rollout(
+    path: Path, scenario: Scenario, journey: Journey, stranger_radius: float, tick: float, config: RolloutPicture | None = None
+) -> None:
     """Draws a rollout of one fleet into a .gif or .png.
 
     Args:
@@ -44,11 +46,12 @@ def write_rollout(path: Path, scenario: Scenario, journey: Journey, stranger_rad
         journey: with places kept.
         stranger_radius: m.
         tick: s.
+        config: how.
 
     Raises:
         InvalidInput: another ending.
     """
-    config, robots = RolloutPicture(), np.stack([place[0] for place in journey.position])
+    config, robots = config or RolloutPicture(), np.stack([place[0] for place in journey.position])
     strangers, held = np.stack([place[0] for place in journey.strangers]), np.stack([row[0] for row in journey.changed])
     stage = _Stage(scenario, robots, strangers, held, stranger_radius)
     suffix = path.suffix.lower()

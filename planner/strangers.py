@@ -121,9 +121,10 @@ class Strangers:
 
     def _first(self, starts: Tensor, radius: Tensor) -> Int[Tensor, "S K"]:
         apart = torch.cdist(self.places, starts).amin(-1)
-        far = apart > self.config.apart * radius.amax(1, keepdim=True)
         leads_on = self.joined.any(-1)  # whoever begins elsewhere stands there for good
-        good = (far & leads_on).float() + 1e-3 * leads_on + 1e-6 * apart
+        best = torch.where(leads_on, apart, 0.0).amax(1, keepdim=True)  # in a crowd nowhere is far from all
+        far = apart > torch.minimum(self.config.apart * radius.amax(1, keepdim=True), 0.9 * best)
+        good = (far & leads_on).float() + 1e-9 * apart
         return torch.multinomial(good + 1e-12, max(self.config.count, 1), generator=self.generator)[:, : self.config.count]
 
     def _next(self, here: Int[Tensor, "S K"]) -> Int[Tensor, "S K"]:

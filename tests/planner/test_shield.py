@@ -125,3 +125,24 @@ def test_who_chooses_first_goes_first() -> None:
     second = shield.filter(robots, _limits(2), wanted, turn=np.array([1, 0]))
     assert first.acceleration[0, 0] > -first.acceleration[1, 0]
     assert second.acceleration[0, 0] < -second.acceleration[1, 0]
+
+
+@pytest.mark.parametrize(
+    ("place_of_stranger", "wish", "walks"),
+    [((4.28, 3.12), (0.24, 0.08), 12), ((4.23, 3.30), (0.28, 0.33), 9), ((4.19, 3.26), (0.65, 0.59), 5), ((4.21, 3.28), (0.82, 0.49), 7)],
+)
+def test_a_robot_does_not_run_into_a_stranger_that_turns_back_and_stops(
+    place_of_stranger: tuple[float, float], wish: tuple[float, float], walks: int
+) -> None:
+    """It follows one that walks away, which then turns to it for three ticks and stands.
+
+    Fails if the filter, where nothing keeps clear of all that a stranger may do, would rather dodge at full speed than brake.
+    """
+    shield, limits, size = Shield(Scene((0.0, 0.0, 20.0, 6.0)).world), _limits(1), np.array([0.25])
+    place, velocity, stranger = np.array([[3.0, 3.0]]), np.array([[0.6, 0.0]]), np.array([place_of_stranger])
+    for tick in range(40):
+        way = np.array([[0.6 if tick < walks else -0.6 if tick < walks + 3 else 0.0, 0.0]])
+        done = shield.filter(Bodies(place, velocity, size), limits, np.array([wish]), Bodies(stranger, way, size)).acceleration
+        place, velocity = place + TICK * velocity + 0.5 * TICK * TICK * done, velocity + TICK * done
+        stranger = stranger + TICK * way
+        assert float(np.linalg.norm(place - stranger)) > 0.5

@@ -58,3 +58,13 @@ def test_a_stranger_walks_past_a_robot_beside_its_way() -> None:
     places = _walk(strangers, beside, 100)
     assert float((places - goal).norm(dim=-1).min()) < 0.15
     assert float((places[:5].diff(dim=0).norm(dim=-1)).min()) > 0.0
+
+
+def test_in_a_crowd_strangers_begin_as_far_from_all_as_can_be() -> None:
+    """Robots every 0.8 m along the way: fails if, where nowhere is far enough, any place will do."""
+    starts = torch.stack([0.6 + 0.8 * torch.arange(6), torch.full((6,), 3.0)], -1)
+    between = torch.stack([torch.linspace(0.6, 5.4, 40), torch.full((40,), 3.0)], -1)
+    ways = torch.cat([starts[None, :, None], between.expand(1, 6, 40, 2)], 2)
+    for seed in range(20):
+        strangers = _strangers(ways, seed=seed)
+        assert float(torch.cdist(strangers.position, starts[None]).min()) > 0.25
