@@ -1,5 +1,5 @@
-import copy
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -207,9 +207,74 @@ def test_configs_survive_json_and_can_be_built(kind, config):
         rebuild(config, {"alpa": 1.0})
 
 
-def test_running_copies_lag(small, random_batch):
-    policy = FQL(SIZES, small(FQLConfig()), 1)
-    start = copy.deepcopy(policy.target_critic)
-    assert torch.equal(weights(policy.critic), weights(start))
+RUNNING = re.compile(r"(\w+\.)?(target|acting)_\w+")
+LEARNING = [pair for pair in POLICIES if pair[0] is not BC]  # from rewards
+
+
+@pytest.mark.parametrize(("kind", "config"), LEARNING)
+def test_running_copies_lag(small, random_batch, kind, config):
+    """Each takes in a share of .005 of what it follows. Removed: one of them in `after_update`: it stands still."""
+    policy = kind(SIZES, small(config()), 1)
+    copied = {name: re.sub("target_|acting_", "", name) for name, _ in policy.named_modules() if RUNNING.fullmatch(name)}
+    fixed = {name for name, weight in policy.named_parameters() if not weight.requires_grad and not name.startswith("before.")}
+    assert all(name.startswith(tuple(copied)) for name in fixed)
+    start = {name: weights(policy.get_submodule(name)) for name in copied}
     policy.update(random_batch())
-    assert torch.allclose(weights(policy.target_critic), weights(start) + 0.005 * (weights(policy.critic) - weights(start)), atol=1e-7)
+    for name, followed in copied.items():
+        mine, theirs = weights(policy.get_submodule(name)), weights(policy.get_submodule(followed))
+        assert torch.allclose(mine, start[name] + 0.005 * (theirs - start[name]), atol=1e-7), name
+        assert not torch.equal(mine, start[name]), name
+
+
+def raised(policy, *names):
+    """What these networks say, larger by 1."""
+    for name in names:
+        policy.get_submodule(name).net[-1].bias.data += 1.0
+
+
+@pytest.mark.parametrize(("kind", "config"), [pair for pair in LEARNING if pair[0] is not IFQL])
+def test_targets_are_of_the_running_critics(small, random_batch, seeded, kind, config):
+    """Removed: the running copy in the target (what learns in its place), of critics, of the actor, or of the field: it moves."""
+    policy, batch = kind(SIZES, small(config()), 1), random_batch()
+    target = lambda: float(policy.losses(batch, Draws(seeded())).metrics["target"])  # noqa: E731
+    before, owner = target(), "mirror." if hasattr(policy, "mirror") else ""
+    raised(policy, f"{owner}critic", *{ReBRAC: ["actor"], DFDir: ["field"], DFDiv: ["field"]}.get(kind, []))
+    assert target() == pytest.approx(before, abs=1e-5)
+    raised(policy, f"{owner}target_critic")
+    assert target() == pytest.approx(before + 0.99 * float(batch.mask.mean()), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "term", "online", "running"),
+    [
+        (IFQL, IFQLConfig, "value", "critic", ["target_critic"]),
+        (FlowRL, FlowRLConfig, "behaviour_value", "behaviour_critic", ["target_behaviour_critic"]),
+        (DFDir, DFDirConfig, "value", "critic", ["target_critic", "target_value"]),
+        (DFDiv, DFDivConfig, "value", "critic", ["target_critic", "target_value"]),
+    ],
+)
+def test_values_learn_from_the_running_copies(small, random_batch, seeded, kind, config, term, online, running):
+    """Removed: a running copy in what the value aims at (what learns in its place): the loss moves with the wrong one."""
+    policy, batch = kind(SIZES, small(config()), 1), random_batch()
+    loss = lambda: float(policy.losses(batch, Draws(seeded())).terms[term].detach())  # noqa: E731
+    before = loss()
+    raised(policy, online)
+    assert loss() == before
+    for name in running:
+        raised(policy, name)
+        assert loss() != pytest.approx(before, rel=1e-2), name
+        before = loss()
+
+
+SCALED = {FlowRL: {"flow"}, DFDir: {"direct"}, DFDiv: {"earn"}}  # by a mean of the whole batch
+
+
+@pytest.mark.parametrize(("kind", "config"), POLICIES)
+def test_what_is_not_valid_teaches_nothing(small, random_batch, seeded, kind, config):
+    """Neither its action nor its reward changes a loss. Removed: `valid` in one of them."""
+    batch, valid = random_batch(), torch.arange(16) % 4 > 0
+    known = replace(batch, valid=valid.float())
+    garbage = replace(known, action=torch.where(valid[:, None], batch.action, 0.9), reward=torch.where(valid, batch.reward, 9.0))
+    one, other = (kind(SIZES, small(config()), 1).losses(made, Draws(seeded())).terms for made in (known, garbage))
+    for name in one.keys() - SCALED.get(kind, set()):
+        assert float(one[name].detach()) == pytest.approx(float(other[name].detach()), rel=1e-5), name

@@ -16,6 +16,7 @@ from models.policies.swfp import SWFP, SWFPConfig, fields, moved, path
 SCALE = 0.1  # of actions: keeps the Gaussians well within [-1, 1], where nothing is clipped
 KAPPA, CENTRE, ALPHA = 4.0, 1.0, 0.25
 STEPS = [(0.286, 0.739), (0.490, 0.559), (0.636, 0.440), (0.740, 0.364), (0.814, 0.316)]  # of eta .1 from N(0, 1)
+STEPS += [(0.867, 0.288), (0.905, 0.271), (0.932, 0.262), (0.952, 0.257), (0.965, 0.254)]
 
 
 class Affine(nn.Module):
