@@ -47,6 +47,7 @@ class _Connection(HttpToolsProtocol):
 
     limits: tuple[int, float, float]  # connections; s for a head; s for a caller to take what is sent
     head_bytes: int | None = None  # of the head that is coming; None: none is
+    upgraded = False  # to a connection for messages, which another protocol reads
     waiting_since = 0.0  # s, on the loop's clock: since when no request has come
     _head_timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
@@ -67,10 +68,15 @@ class _Connection(HttpToolsProtocol):
             self.head_bytes += len(data)
             if self.head_bytes > MOST_HEAD:
                 self._part(Problem(431, "HEAD_TOO_LARGE", f"a request's head may have {MOST_HEAD} bytes"))
-        if self.transport.is_closing() or not self.awaits_request:
+        if self.transport.is_closing() or self.upgraded or not self.awaits_request:
             self._head_timer = _cancelled(self._head_timer)
         else:
             self._start_head_timer()
+
+    def handle_websocket_upgrade(self) -> None:
+        """The connection is for messages from now on, which have no heads."""
+        self.upgraded = True
+        super().handle_websocket_upgrade()
 
     def on_message_begin(self) -> None:
         """A head begins."""

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from maps.errors import InvalidCheckpoint, InvalidInput
 from models.checkpoint import ModelIdentity, fill_module, load_weights, save_weights, weights_folder
+from models.policies.draws import Draws
 from models.policies.networks import Sizes
 from models.policies.policy import Policy
 from models.policies.registry import AGENTS, policy_class
+from models.policies.sfp import SFP
 from models.policies.stored import rebuild
 from planner.fleet_view import OBSERVATION
 from planner.rollout import FleetSimulation
@@ -41,6 +43,9 @@ class FleetPolicy:
     def act(self, observation: Float[Tensor, "*batch O"], generator: torch.Generator) -> Float[Tensor, "*batch 2"]:
         """The next action of each robot, in [-1, 1]; of a chunk, the first."""
         flat = observation.reshape(-1, observation.shape[-1])
+        if isinstance(self.policy, SFP):  # the rest of its chunk need not be integrated
+            first = next(self.policy.stream(self.policy.scaled(flat), Draws(generator, None, self.policy.device)))
+            return first.reshape(*observation.shape[:-1], ACTION)
         return self.policy.act(flat, generator)[:, :ACTION].reshape(*observation.shape[:-1], ACTION)
 
 

@@ -77,7 +77,9 @@ class AgentService:
             self._policies[agent] = load_fleet_policy(agent, self._folder)
         for agent, policy in self._policies.items():
             self.act(ACT_REQUEST | {"agent": agent})
-            log.info("policy", extra=model_document(policy))
+            log.info(
+                "policy", extra={"model": policy.identity.name, "model_version": policy.identity.version, "sha256": policy.identity.sha256}
+            )
         self._ready = True
 
     def listed(self) -> dict[str, Any]:

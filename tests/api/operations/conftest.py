@@ -48,7 +48,13 @@ def loading_server(**settings: object) -> Iterator[int]:
         listener = listening_socket("127.0.0.1", 0)
         chosen = load_settings(**settings)
         config = uvicorn.Config(
-            app, http=bounded_connections(chosen), log_config=None, access_log=False, timeout_keep_alive=1, timeout_graceful_shutdown=1
+            app,
+            http=bounded_connections(chosen),
+            ws="websockets-sansio",
+            log_config=None,
+            access_log=False,
+            timeout_keep_alive=1,
+            timeout_graceful_shutdown=1,
         )
         server = uvicorn.Server(config)
         thread = threading.Thread(target=lambda: asyncio.run(server.serve([listener])))

@@ -1,11 +1,13 @@
 """Slow and silent callers over real connections: they are sent away in time, and others are answered meanwhile."""
 
+import json
 import re
 import socket
 import time
 from contextlib import suppress
 
 import pytest
+from websockets.sync.client import connect
 
 
 def connected(port: int) -> socket.socket:
@@ -169,3 +171,13 @@ def one_answer(connection: socket.socket) -> bytes:
     length = re.search(rb"content-length: (\d+)", answer.lower())
     assert length is not None
     return answer + connection.recv(int(length[1]), socket.MSG_WAITALL)
+
+
+def test_a_stream_may_last_longer_than_a_head_may_take(loading_port_of) -> None:
+    """Fails if the time for a head goes on once the connection is for messages."""
+    port = loading_port_of(header_timeout_s=0.3)
+    with connect(f"ws://127.0.0.1:{port}/v1/agents/stream") as stream:
+        for text, code in (("{", "NOT_READY"), ("{}", "NOT_READY")):
+            time.sleep(0.6)
+            stream.send(text)
+            assert json.loads(stream.recv(timeout=5))["problem"]["code"] == code
