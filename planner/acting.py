@@ -33,7 +33,7 @@ class Ground:
 
 @dataclass(frozen=True)
 class Instant:
-    """A fleet of N robots at one moment; all tensors have a first axis of 1."""
+    """A fleet of N robots at one moment; all tensors have a first axis of 1, and are float64: maps may lie far from the origin."""
 
     ground: Ground
     bodies: FleetBodies
@@ -63,7 +63,7 @@ def act(policy: FleetPolicy, instant: Instant, generator: torch.Generator, confi
         config: of the filter; None: nothing is kept to but limits.
     """
     seen = look(instant)
-    return filtered(policy.act(seen.observation[0], generator), seen, instant, config)
+    return filtered(policy.act(seen.observation[0].float(), generator), seen, instant, config)
 
 
 def stream(policy: FleetPolicy, instant: Instant, generator: torch.Generator, tick: float, config: ShieldConfig | None) -> Iterator[Acted]:
@@ -84,7 +84,7 @@ def stream(policy: FleetPolicy, instant: Instant, generator: torch.Generator, ti
     if not isinstance(policy.policy, SFP):
         raise TypeError(f"{policy.agent} does not stream")
     seen = look(instant)
-    observation = policy.policy.scaled(seen.observation[0])
+    observation = policy.policy.scaled(seen.observation[0].float())
     for action in policy.policy.stream(observation, Draws(generator, None, policy.policy.device)):
         acted = filtered(action, seen, instant, config)
         yield acted
@@ -116,7 +116,7 @@ def filtered(action: Float[Tensor, "N 2"], seen: View, instant: Instant, config:
 def after(instant: Instant, acted: Acted, tick: float) -> Instant:
     """Where the fleet should be a tick later if it does as it is told and others go straight on."""
     state, others = instant.state, instant.others
-    acceleration = torch.from_numpy(acted.acceleration).float()[None]
+    acceleration = torch.from_numpy(acted.acceleration)[None]
     position = state.position + tick * state.velocity + 0.5 * tick * tick * acceleration
     moved = replace(state, position=position, velocity=state.velocity + tick * acceleration, last=acceleration, along=state.along + tick)
     return replace(instant, state=moved, others=replace(others, position=others.position + tick * others.velocity))

@@ -39,7 +39,7 @@ class CurveTracks:
         """
         flat = time.reshape(time.shape[1], -1).double().numpy()
         out = _evaluate(self.knots, self.control_points, self.degree, self.count, flat)
-        parts = torch.from_numpy(out).float().reshape(*time.shape, 6)
+        parts = torch.from_numpy(out).reshape(*time.shape, 6)
         return Reference(parts[..., :2], parts[..., 2:4], parts[..., 4:])
 
 
@@ -56,6 +56,8 @@ def _evaluate(knots, control, degree, count, time):
             span = p
             while span < n - 1 and knots[i, span + 1] <= t:
                 span += 1
+            while span > p and knots[i, span + 1] <= knots[i, span]:  # an end that is met more often than it needs to be
+                span -= 1
             for j in range(p + 1):
                 local[0, j] = control[i, span - p + j]
             for order in range(min(2, p)):  # control points of the derivatives

@@ -155,7 +155,7 @@ def _instant(request: FleetRequest, ground: Ground, curves: list[TimedCurve]) ->
         _row([(s.ax, s.ay) for s in states]),
         _row([r.t_s for r in robots]),
         _row([r.late_s for r in robots]),
-        torch.ones(1, len(robots)),
+        torch.ones(1, len(robots), dtype=torch.float64),
     )
     others = request.others
     seen = Discs(
@@ -167,7 +167,7 @@ def _instant(request: FleetRequest, ground: Ground, curves: list[TimedCurve]) ->
 
 
 def _row(values: list[Any]) -> torch.Tensor:
-    return torch.tensor([values], dtype=torch.float32)
+    return torch.tensor([values], dtype=torch.float64)
 
 
 def unknown_agent(name: str, known: tuple[str, ...]) -> Problem:

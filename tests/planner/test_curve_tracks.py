@@ -32,3 +32,12 @@ def test_robots_stand_before_their_curve_and_after_it() -> None:
     assert np.abs(found.position[0, 0].numpy() - ends).max() < 1e-5
     assert float(found.velocity.abs().max()) == 0.0
     assert float(found.acceleration.abs().max()) == 0.0
+
+
+def test_ends_may_be_met_more_often_than_they_need_to_be() -> None:
+    """Knots repeated once too often at the end, which other tools write: fails if the last, empty piece is asked."""
+    knots = np.array([0.0, 0.0, 0.0, 0.0, 2.0, 4.0, 4.0, 4.0, 4.0, 4.0])
+    curve = TimedCurve(3, knots, np.arange(12.0).reshape(6, 2))
+    found = CurveTracks.of_curves([curve]).at(torch.tensor([[[1.0, 3.9, 4.0, 5.0]]]))
+    assert bool(torch.isfinite(found.position).all())
+    assert np.abs(found.position[0, 0, 0].numpy() - BSpline(knots, curve.control_points, 3)(1.0)).max() < 1e-9

@@ -32,8 +32,8 @@ def _sfp(action: int = 8) -> Policy:
 def _instant(x: float = 3.0, speed: float = 0.5) -> Instant:
     ends = np.array([[1.0, 2.0], [1.0, 2.0], [7.0, 2.0], [7.0, 2.0]])
     curves = [TimedCurve(3, np.repeat([0.0, 10.0], 4), ends), TimedCurve(3, np.repeat([0.0, 10.0], 4), ends[::-1])]
-    place, velocity = torch.tensor([[[x, 2.0], [8.0 - x, 2.0]]]), torch.tensor([[[speed, 0.0], [-speed, 0.0]]])
-    full, nothing = torch.ones(1, 2), torch.zeros(1, 2, 2)
+    place, velocity = torch.tensor([[[x, 2.0], [8.0 - x, 2.0]]]).double(), torch.tensor([[[speed, 0.0], [-speed, 0.0]]]).double()
+    full, nothing = torch.ones(1, 2).double(), torch.zeros(1, 2, 2).double()
     state = FleetState(place, velocity, nothing, 4.0 * full, 0.0 * full, full)
     goal = torch.tensor([[[7.0, 2.0], [1.0, 2.0]]])
     nobody = Discs(torch.zeros(1, 0, 2), torch.zeros(1, 0, 2), torch.zeros(1, 0))
@@ -88,5 +88,5 @@ def test_a_stream_sends_what_one_tick_does_and_goes_on_from_there(released: Flee
         assert one.safe.all()
         instant = after(instant, one, config.tick)
         assert float((instant.state.position[0, 0] - instant.state.position[0, 1]).norm()) > 0.5
-    assert torch.allclose(instant.state.along, torch.full((1, 2), 4.4))
+    assert torch.allclose(instant.state.along, torch.full((1, 2), 4.4, dtype=torch.float64))
     assert look(instant).observation.shape == (1, 2, OBSERVATION)

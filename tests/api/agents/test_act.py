@@ -112,3 +112,16 @@ def test_robots_anywhere_and_at_any_time_get_an_answer(client: TestClient, body:
     assert answer.status_code == 200, answer.text
     for robot in answer.json()["robots"]:
         assert np.isfinite([*robot["acceleration"], *robot["wanted"]]).all()
+
+
+def test_far_from_the_origin_all_is_as_near_it(client: TestClient, body: dict[str, Any]) -> None:
+    """A million metres away, where single precision is six centimetres coarse: fails if states are kept in it."""
+    near = client.post("/v1/agents/act", json=body).json()["robots"][0]
+    far, robot = 900_000.0, body["robots"][0]
+    body["map"] = {"bounds": [far, far, far + 10, far + 6], "obstacles": [{"type": "circle", "x": far + 5, "y": far + 4, "radius": 0.8}]}
+    robot["state"] |= {axis: robot["state"][axis] + far for axis in "xy"}
+    robot["curve"] = robot["curve"] | {"control_points": [[x + far, y + far] for x, y in robot["curve"]["control_points"]]}
+    body["others"] = [disc | {axis: disc[axis] + far for axis in "xy"} for disc in body["others"]]
+    away = client.post("/v1/agents/act", json=body).json()["robots"][0]
+    assert np.allclose(away["wanted"], near["wanted"], atol=0.02)
+    assert away["changed"] == near["changed"]
