@@ -52,7 +52,7 @@ class DistanceFields:
         place = (flat - self.origin[:, None]) / self.cell[:, None, None]
         inside = torch.minimum(place.clamp_min(0.0), self.corners[:, None] - 1.001)
         outside = (place - inside).norm(dim=-1) * (self.cell * self.closed)[:, None]
-        corner = inside.long()
+        corner = torch.minimum(inside.long(), self.corners[:, None].long() - 2)  # rounding may reach the last one in long fields
         share = inside - corner
         first = (torch.arange(len(flat))[:, None] * rows + corner[..., 1]) * columns + corner[..., 0]
         value = self.value.view(-1)

@@ -204,6 +204,12 @@ def test_an_open_floor_is_open_everywhere() -> None:
     torch.testing.assert_close(fields.at(place), torch.tensor([[4.0, 4.0], [4.0, 1.5]]), rtol=0.0, atol=0.02)
 
 
+def test_the_corners_of_a_very_long_floor_can_be_asked() -> None:
+    """So many cells that single precision does not tell the last one from the one before: fails if that one's neighbour is asked."""
+    fields = DistanceFields.of_scenes([Scene((-1e6, 0.0, 10.0, 6.0))], 0.06)
+    assert bool((fields.at(torch.tensor([[[5e6, 5e6], [-5e6, -5e6]]])) < -4e6).all())
+
+
 def test_demonstrations_are_whole_episodes_of_what_was_done(crossing: tuple[Scenario, Plan]) -> None:
     """Every episode ends once; actions lie within the limits; the next observation holds the action that was done."""
     config = DemonstrationConfig(steps=600, seed=2)
