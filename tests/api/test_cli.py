@@ -90,7 +90,7 @@ def test_rollout_carries_the_plan_out(planned, tmp_path) -> None:
     bad = flowfleet("rollout", planned[1], "--request", planned[0], *blind, expect=3)
     assert json.loads(bad.stdout)["collided"] > 0
     assert (tmp_path / "y.gif").read_bytes().startswith(b"GIF8")
-    flowfleet("rollout", planned[1], "--request", planned[0], "--line", "6", "--pilot", "fql")
+    flowfleet("rollout", planned[1], "--request", planned[0], "--line", "6", "--pilot", "fql", "--strangers", "0")
     flowfleet("rollout", planned[1], "--request", planned[0], "--pilot", "nobody", expect=1)
     flowfleet("rollout", planned[1], "--request", planned[0], "--line", "2", expect=1)
     flowfleet("rollout", planned[1], "--request", planned[0], "-o", tmp_path / "y.txt", expect=1)
