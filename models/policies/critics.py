@@ -57,12 +57,24 @@ def expectile_loss(error: Float[Tensor, "*batch"], expectile: float) -> Float[Te
     return (torch.where(error < 0.0, 1.0 - expectile, expectile) * error.square()).mean()
 
 
-def value_scale(values: Float[Tensor, "*batch"]) -> Float[Tensor, ""]:
+def mean_of_valid(values: Float[Tensor, "*batch B"], valid: Float[Tensor, " B"] | None = None) -> Float[Tensor, ""]:
+    """The mean over those that count; of all where `valid` is None, and 0 where none does."""
+    if valid is None:
+        return values.mean()
+    counted = valid.expand_as(values)
+    return (counted * values).sum() / counted.sum().clamp_min(1.0)
+
+
+def value_scale(values: Float[Tensor, "*batch"], valid: Float[Tensor, " B"] | None = None) -> Float[Tensor, ""]:
     """1 / mean|value|, without gradient: makes a loss of values independent of the scale of rewards.
+
+    Args:
+        values: of a batch, last axis.
+        valid: 1 for those that count, 0 for others; None: all do.
 
     Source: Fujimoto and Gu, A Minimalist Approach to Offline Reinforcement Learning (2021).
     """
-    return 1.0 / values.detach().abs().mean().clamp_min(1e-8)
+    return 1.0 / mean_of_valid(values.detach().abs(), valid).clamp_min(1e-8)
 
 
 def running_copy(network: Network) -> Network:

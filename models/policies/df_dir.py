@@ -75,7 +75,7 @@ class DFDir(Policy):
             worth = Judges(self.critic, self.value).worth(observation, after, t, steps)
         with torch.no_grad():
             ahead = Judges(self.target_critic, self.target_value).worth(observation, after, t, steps)
-        scale = value_scale(worth) if self.config.normalize_q_loss else 1.0
+        scale = value_scale(worth, valid) if self.config.normalize_q_loss else 1.0
         noise, time = draws.normal("flow", *action.shape), draws.uniform("time", len(action), 1)
         terms = {
             "critic": td_loss(self.critic(observation, action), target, valid),

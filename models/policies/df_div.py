@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.policies.critics import aggregate, held, polyak, running_copy, td_loss, td_target
+from models.policies.critics import aggregate, held, polyak, running_copy, td_loss, td_target, value_scale
 from models.policies.draws import Draws
 from models.policies.flow_decisions import Judges, flow_states, roll_path
 from models.policies.flow_steps import flow_matching_loss
@@ -74,7 +74,7 @@ class DFDiv(Policy):
         way, place = draws.normal("way", *action.shape), draws.uniform("place", len(action), 1)
         point, t = flow_states(field, action, way, place, steps)
         velocity, values = field(point, t), self.critic(observation, action)
-        unit = values.detach().abs().mean().clamp_min(1e-8) if self.config.normalize_q_loss else 1.0
+        unit = 1.0 / value_scale(values, valid) if self.config.normalize_q_loss else 1.0
         with torch.no_grad():
             cloned = self.cloned(observation, point, t)
         after = point + velocity / steps

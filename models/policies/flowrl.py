@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from models.policies.critics import aggregate, expectile_loss, held, polyak, running_copy, td_loss, td_target
+from models.policies.critics import aggregate, expectile_loss, held, mean_of_valid, polyak, running_copy, td_loss, td_target
 from models.policies.draws import Draws
 from models.policies.flow_steps import Solver, flow_matching_loss, integrate
 from models.policies.networks import EnsembleCritic, NetworkConfig, Sizes, Value, VelocityField
@@ -107,7 +107,7 @@ class FlowRL(Policy):
         recorded = aggregate(self.behaviour_critic(transitions.observation, transitions.flat_action), "min")
         better = (recorded - values).relu()
         least, most = self.config.weight_range
-        return (self.config.lamda * (better - better.mean()).exp()).clamp(least, most)
+        return (self.config.lamda * (better - mean_of_valid(better, transitions.valid)).exp()).clamp(least, most)
 
     def flow_loss(
         self, transitions: Transitions, noise: Float[Tensor, "B A"], t: Float[Tensor, "B 1"], weight: Float[Tensor, " B"]
