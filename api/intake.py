@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from api.parsing import parse_json
 from api.plan_wire import AnswerConfig
 from api.previous import continuation, left_behind, read_previous
 from api.problems import of_invalid_input, of_unknown_map, of_validation
+from api.shelf import Shelf
 from api.wire import PlanRequest, to_options, to_scenario
 from maps.errors import InvalidInput, UnknownMap
 
@@ -43,14 +42,11 @@ class Order:
 
 
 class SceneCache:
-    """Scenes of inline maps by what they were made of; the longest unused go first."""
+    """Scenes of inline maps by what they were made of."""
 
     def __init__(self, size: int) -> None:
         """An empty cache for scenes of `size` bytes together."""
-        self._size = size
-        self._used = 0
-        self._scenes: OrderedDict[bytes, tuple[Scene, tuple[str, ...]]] = OrderedDict()
-        self._lock = threading.Lock()
+        self._scenes: Shelf[tuple[Scene, tuple[str, ...]]] = Shelf(size)
 
     def scene(self, wire: InlineMap, document: Any) -> tuple[Scene, tuple[str, ...]]:
         """The scene of an inline map and warnings about it.
@@ -60,24 +56,12 @@ class SceneCache:
             document: the same as it came, for the key.
         """
         key = blake2b(orjson.dumps(document), digest_size=16).digest()
-        with self._lock:
-            if key in self._scenes:
-                self._scenes.move_to_end(key)
-                return self._scenes[key]
-        scene = to_scene(wire)
-        entry = (scene, tuple(outside_bounds(scene)))
-        self._keep(key, entry)
+        entry = self._scenes.find(key)
+        if entry is None:
+            scene = to_scene(wire)
+            entry = (scene, tuple(outside_bounds(scene)))
+            self._scenes.keep(key, entry, scene_bytes(scene))
         return entry
-
-    def _keep(self, key: bytes, entry: tuple[Scene, tuple[str, ...]]) -> None:
-        with self._lock:
-            if scene_bytes(entry[0]) > self._size or key in self._scenes:
-                return
-            self._scenes[key] = entry
-            self._used += scene_bytes(entry[0])
-            while self._used > self._size:
-                _, (scene, _) = self._scenes.popitem(last=False)
-                self._used -= scene_bytes(scene)
 
 
 class Intake:

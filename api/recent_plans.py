@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
+from api.shelf import Shelf
 
 
 class RecentPlans:
@@ -11,22 +10,12 @@ class RecentPlans:
 
     def __init__(self, size: int) -> None:
         """Nothing is kept yet; `size` in bytes."""
-        self._size = size
-        self._used = 0
-        self._plans: OrderedDict[str, bytes] = OrderedDict()
-        self._lock = threading.Lock()
+        self._plans: Shelf[bytes] = Shelf(size)
 
     def keep(self, plan_id: str, answer: bytes) -> None:
         """Remembers an answer."""
-        with self._lock:
-            self._used += len(answer) - len(self._plans.pop(plan_id, b""))
-            self._plans[plan_id] = answer
-            while self._used > self._size:
-                self._used -= len(self._plans.popitem(last=False)[1])
+        self._plans.keep(plan_id, answer, len(answer))
 
     def find_plan(self, plan_id: str) -> bytes | None:
         """The answer with this id, if it is still known."""
-        with self._lock:
-            if plan_id in self._plans:
-                self._plans.move_to_end(plan_id)
-            return self._plans.get(plan_id)
+        return self._plans.find(plan_id)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import orjson
@@ -15,7 +13,9 @@ from pydantic import BaseModel, ValidationError
 from api.agents.wire import ActRequest, FleetRequest
 from api.caps import check_fleet
 from api.judge import read_plan
+from api.map_wire import scene_bytes
 from api.problems import Fault, Problem, of_invalid_input, of_unknown_map, of_validation
+from api.shelf import Shelf
 from maps.errors import InvalidInput, InvalidScenario, UnknownMap
 from planner.acting import Ground, Instant
 from planner.curve_tracks import CurveTracks
@@ -23,17 +23,12 @@ from planner.fleet_view import Discs, FleetBodies, FleetState
 from safety_filter.timed_curve import TimedCurve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Hashable
-
     from api.agents.wire import AgentRobot
     from api.intake import Intake
     from api.judge import JudgedCurve
     from maps.scene import Scene
 
-MOST_GROUNDS = 32  # maps that stay prepared
-MOST_PLANS = 64  # stored plans whose curves stay at hand
 Kind = TypeVar("Kind", bound=BaseModel)
-Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True)
@@ -45,37 +40,14 @@ class FleetOrder:
     instant: Instant
 
 
-class Shelf(Generic[Kept]):
-    """What was made, by key; the longest unused goes first. Any thread may call."""
-
-    def __init__(self, most: int) -> None:
-        """Empty."""
-        self._most = most
-        self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Kept]) -> Kept:
-        """What is kept under a key, made now if there is nothing."""
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key]
-        made = make()
-        with self._lock:
-            self._kept[key] = made
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return made
-
-
 class AgentIntake:
     """Reads requests of agents."""
 
     def __init__(self, intake: Intake) -> None:
         """With the maps, caps and stored plans of planning requests."""
         self._intake = intake
-        self._grounds: Shelf[Ground] = Shelf(MOST_GROUNDS)
-        self._plans: Shelf[dict[str, TimedCurve]] = Shelf(MOST_PLANS)
+        self._grounds: Shelf[Ground] = Shelf(intake.settings.scene_cache_bytes)
+        self._plans: Shelf[dict[str, TimedCurve]] = Shelf(intake.settings.recent_plans_bytes)
 
     def act(self, document: Any) -> tuple[ActRequest, FleetOrder]:
         """A request to act once; Problem where it cannot be read."""
@@ -111,22 +83,27 @@ class AgentIntake:
             raise of_unknown_map(error, "/map/id") from None
 
     def _ground(self, scene: Scene, radius: float) -> Ground:
-        # What is kept holds its scene, so no other one gets its id meanwhile.
-        return self._grounds.get((id(scene), radius), lambda: Ground.of_scene(scene, radius))
+        key = id(scene), radius  # what is kept holds its scene, so no other one gets its id meanwhile
+        ground = self._grounds.find(key)
+        if ground is None:
+            ground = Ground.of_scene(scene, radius)
+            self._grounds.keep(key, ground, scene_bytes(scene) + ground.fields.value.nbytes)
+        return ground
 
     def _curves(self, request: FleetRequest) -> list[TimedCurve]:
         stored = self._stored(request.plan_id) if request.plan_id is not None else {}
         return [_curve(robot, k, stored) for k, robot in enumerate(request.robots)]
 
     def _stored(self, plan_id: str) -> dict[str, TimedCurve]:
-        def read() -> dict[str, TimedCurve]:
+        curves = self._plans.find(plan_id)
+        if curves is None:
             body = self._intake.plans.find_plan(plan_id) if self._intake.plans is not None else None
             if body is None:
                 raise InvalidInput("no plan has this id, or it has expired", pointer="/plan_id", code="UNKNOWN_PLAN", value=plan_id[:80])
             plan = read_plan(orjson.loads(body), self._intake.settings)
-            return {robot.id: _timed(robot.curve) for robot in plan.robots if robot.curve is not None}
-
-        return self._plans.get(plan_id, read)
+            curves = {robot.id: _timed(robot.curve) for robot in plan.robots if robot.curve is not None}
+            self._plans.keep(plan_id, curves, len(body))
+        return curves
 
 
 def _timed(curve: JudgedCurve) -> TimedCurve:
