@@ -79,7 +79,6 @@ class Desk:
     def _loaded(self, load: Callable[[], Planner]) -> Planner:
         """Loads the planner and then the policies, in the engine's thread, and notes which weights the planner uses."""
         planner = load()
-        planner.warm_up()
         self.agents.load()
         self.models = tuple(
             part.identity for part in (planner.proposer, planner.warm_start) if part is not None and part.identity is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from api.frame import PROBES, send_problem
 from api.keys import Keys
@@ -39,6 +40,7 @@ class Gate:
         self._metrics = metrics
         self._refusal = refusal
         self._streams, self._most_streams = 0, settings.max_streams
+        self._origins = set(settings.cors_origins)
         self._open = (PROBES | {"/"}) - (set() if settings.metrics_open else {"/metrics"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -70,6 +72,7 @@ class Gate:
     async def _connection(self, scope: Scope, receive: Receive, send: Send) -> None:
         """A connection for messages; it counts as one request for as long as it lasts."""
         try:
+            self._refuse_pages(scope)
             caller = self._keys.caller(scope)
             self._rates.enter(caller)
         except Problem as problem:
@@ -87,6 +90,14 @@ class Gate:
         finally:
             self._streams -= 1
             self._rates.leave(caller)
+
+    def _refuse_pages(self, scope: Scope) -> None:
+        """Browsers let any page open a connection for messages, and say only whose page it is; Problem 403 for others' pages."""
+        headers = dict(scope["headers"])
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        own = urlsplit(origin).netloc == headers.get(b"host", b"").decode("latin-1")
+        if origin and not own and not {"*", origin} & self._origins:
+            raise Problem(403, "FOREIGN_ORIGIN", "pages of other origins may not open streams; see the setting cors_origins")
 
 
 async def _deny(scope: Scope, send: Send, problem: Problem) -> None:

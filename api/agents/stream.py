@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from starlette.websockets import WebSocketDisconnect, WebSocketState
+from starlette.websockets import WebSocketDisconnect
 
 from api.agents.wire import actions_document
 from api.parsing import parse_json
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from api.agents.intake import FleetOrder
     from api.desk import Desk
     from planner.acting import Acted
+
+log = logging.getLogger("flowfleet.agents")
 
 
 class Stream:
@@ -64,9 +68,13 @@ class Stream:
             await self._send_chunk(order, actions, first, look)
         except Problem as problem:
             await self._send({"problem": problem.document(instance="/v1/agents/stream")})
-        except (WebSocketDisconnect, RuntimeError) as error:
-            if self._socket.application_state is WebSocketState.CONNECTED and isinstance(error, RuntimeError):
-                raise  # not the connection's end
+        except WebSocketDisconnect:
+            return
+        except Exception:
+            log.exception("a stream failed")
+            problem = Problem(500, "INTERNAL_ERROR", "the server failed")
+            with suppress(WebSocketDisconnect, RuntimeError):  # the caller may have gone
+                await self._send({"problem": problem.document(instance="/v1/agents/stream")})
 
     def _begun(self, body: bytes) -> tuple[FleetOrder, Iterator[Acted], Acted]:
         order = self._desk.agents.intake.fleet(parse_json(body))

@@ -51,7 +51,7 @@ class ActOptions(BaseModel):
     model_config = STRICT
 
     seed: Annotated[int, Field(ge=0, le=2**63 - 1)] = Field(default=0, description="of the noise that actions come from")
-    filter: bool = Field(default=True, description="false: what the policy says, cut to the limits; nobody looks whether it is safe")
+    filter: bool = Field(default=True, description="false: what the policy says, cut to a_max; nobody looks whether it is safe")
     tick_s: Annotated[float, Field(ge=0.01, le=1.0)] = Field(default=0.1, description="s that an acceleration will be held")
 
 

@@ -54,6 +54,18 @@ def test_a_new_state_ends_the_chunk_of_the_one_before(client: TestClient, state:
         assert {message.look for message in _chunk(socket)} == {1}
 
 
+def test_a_fault_of_the_server_is_told_and_the_stream_goes_on(client: TestClient, state: dict[str, Any], monkeypatch) -> None:
+    """Fails if a chunk's fault is only logged: its caller would wait for ever."""
+    with client.websocket_connect(PATH) as socket:
+        with monkeypatch.context() as broken:
+            broken.setattr("api.agents.service.stream", lambda *_: 1 / 0)
+            socket.send_json(state)
+            problem = socket.receive_json()["problem"]
+        assert (problem["status"], problem["code"]) == (500, "INTERNAL_ERROR")
+        socket.send_json(state)
+        assert socket.receive_json()["tick"] == 0
+
+
 def test_a_bad_state_is_told_what_is_wrong_and_the_stream_goes_on(client: TestClient, state: dict[str, Any]) -> None:
     with client.websocket_connect(PATH) as socket:
         for text, status, code in (

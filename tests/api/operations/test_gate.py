@@ -225,6 +225,18 @@ def test_a_full_queue_refuses_before_a_body_is_read(loading_client_of) -> None:
     assert client.post("/v1/plans", **spoiled).status_code == 400
 
 
+def test_pages_of_other_origins_open_no_stream(loading_client_of) -> None:
+    """A browser would open it for any page that somebody visits; those named in the settings, one's own and what is no page may."""
+    path, client = "/v1/agents/stream", loading_client_of(cors_origins=("https://fleet.example",))
+    foreign = {"Origin": "https://elsewhere.example"}
+    with pytest.raises(WebSocketDenialResponse) as refused, client.websocket_connect(path, headers=foreign):
+        pass
+    assert (refused.value.status_code, refused.value.json()["code"]) == (403, "FOREIGN_ORIGIN")
+    for headers in ({}, {"Origin": "https://fleet.example"}, {"Origin": "http://testserver"}):
+        with client.websocket_connect(path, headers=headers):
+            pass
+
+
 def test_a_stream_needs_a_key_and_a_place(loading_client_of) -> None:
     path, right = "/v1/agents/stream", {"X-Api-Key": "first-key"}
     client = loading_client_of(api_keys=("first-key",), max_streams=1)
