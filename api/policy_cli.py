@@ -162,7 +162,7 @@ def release_policy(
     """Puts the policy of a run's latest state where servers and rollouts find it, as fleet-AGENT."""
     with _refusals():
         from models.checkpoint import weights_folder
-        from models.policies.registry import AGENTS, policy_class
+        from models.policies.registry import agent_named, policy_class
         from models.policies.run_state import stored_runs
         from models.policies.stored import stored_class
         from planner.fleet_policy import save_fleet_policy
@@ -171,8 +171,7 @@ def release_policy(
         if not states:
             raise ValueError(f"{run} holds no state of a run")
         file = states[-1] / "policy.safetensors"
-        stored = stored_class(file)
-        made = policy_class(next(name for name, (_, kind) in AGENTS.items() if kind == stored)).load(file)
+        made = policy_class(agent_named(stored_class(file))).load(file)
         identity = save_fleet_policy(into or weights_folder(), made, version, {"updates": made.updates})
         typer.echo(f"{identity.name} {identity.version}, sha256 {identity.sha256}, in {into or weights_folder()}")
 

@@ -21,7 +21,7 @@ from orca_pilot import Orca
 from maps.library import map_ids
 from planner.assembly import load_planner
 from planner.demonstrations import DemonstrationConfig, record_demonstrations
-from planner.executor import Executor
+from planner.executor import Executor, ExecutorConfig
 from planner.fleet_policy import PolicyPilot, load_fleet_policy, released_agents
 from planner.fleet_scenes import library_scenarios
 from planner.pilots import Sidestepping, Tracking
@@ -107,7 +107,8 @@ def _episodes(
     for first in range(0, count, SIDE_BY_SIDE):
         some = min(SIDE_BY_SIDE, count - first)
         scenarios, plans = library_scenarios(planner, robots, some, seed + first, maps)
-        found, journey = Executor(pilot, makes).run(scenarios, plans, world, seed + first)
+        executor = Executor(pilot, makes, ExecutorConfig(give_way=makes is not None and world.shield))
+        found, journey = executor.run(scenarios, plans, world, seed + first)
         outcomes, spent, ticks = outcomes + found, spent + journey.decisions, ticks + journey.ticks * len(scenarios)
     return outcomes, 1e3 * spent / (ticks * robots)
 

@@ -60,7 +60,7 @@ def act(policy: FleetPolicy, instant: Instant, generator: torch.Generator, confi
         policy: of fleets.
         instant: now.
         generator: of the noise that actions come from.
-        config: of the filter; None: nothing is kept to but limits.
+        config: of the filter; None: nothing is kept to but a_max.
     """
     seen = look(instant)
     return filtered(policy.act(seen.observation[0].float(), generator), seen, instant, config)
@@ -76,7 +76,7 @@ def stream(policy: FleetPolicy, instant: Instant, generator: torch.Generator, ti
         instant: now.
         generator: of the noise that actions come from.
         tick: s that an acceleration is held.
-        config: of the filter; None: nothing is kept to but limits.
+        config: of the filter; None: nothing is kept to but a_max.
 
     Raises:
         TypeError: the policy does not stream.

@@ -101,14 +101,14 @@ class Executor:
             journey.decisions, journey.ticks = journey.decisions + time.perf_counter() - began, journey.ticks + 1
             if keep:
                 journey.changed.append(step.changed.numpy())
-            for fleet in self._too_late(simulation, asked + pause).nonzero().flatten().tolist():
+            for fleet in self.too_late(simulation, asked + pause).nonzero().flatten().tolist():
                 fresh = simulation.time - asked[fleet] > 2.0 * self.config.patience
                 pause[fleet] = self.config.again if fresh else min(self.config.longer * float(pause[fleet]), self.config.patience)
                 asked[fleet] = simulation.time
                 journey.replans.append((simulation.time, fleet, self._replan(simulation, fleet)))
         return [_outcome(simulation, k, float(horizons[k]), journey) for k in range(len(simulation))], journey
 
-    def _too_late(self, simulation: FleetSimulation, since: Float[Tensor, " S"]) -> Bool[Tensor, " S"]:
+    def too_late(self, simulation: FleetSimulation, since: Float[Tensor, " S"]) -> Bool[Tensor, " S"]:
         """Fleets in which a robot stands off its plan, late, for whatever reason; those only that may ask again, `since` s."""
         if self.planner is None or not self.config.replan:
             return torch.zeros(len(simulation), dtype=torch.bool)

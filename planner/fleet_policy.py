@@ -14,7 +14,7 @@ from models.checkpoint import ModelIdentity, fill_module, load_weights, save_wei
 from models.policies.draws import Draws
 from models.policies.networks import Sizes
 from models.policies.policy import Policy
-from models.policies.registry import AGENTS, policy_class
+from models.policies.registry import agent_named, policy_class
 from models.policies.sfp import SFP
 from models.policies.stored import rebuild
 from planner.fleet_view import OBSERVATION
@@ -62,11 +62,6 @@ class PolicyPilot:
         return self.policy.act(simulation.view.observation, self.generator)
 
 
-def agent_of(policy: Policy) -> str:
-    """The name of a policy's algorithm."""
-    return next(name for name, (_, kind) in AGENTS.items() if kind == type(policy).__name__)
-
-
 def save_fleet_policy(folder: Path, policy: Policy, version: str, trained: Mapping[str, Any]) -> ModelIdentity:
     """Stores a policy's networks as released weights `fleet-<agent>`, without the optimizer and the running copies of critics.
 
@@ -79,7 +74,7 @@ def save_fleet_policy(folder: Path, policy: Policy, version: str, trained: Mappi
     Raises:
         InvalidInput: it sees or does something else than robots of fleets.
     """
-    agent, sizes = agent_of(policy), policy.sizes
+    agent, sizes = agent_named(type(policy).__name__), policy.sizes
     if sizes.observation != OBSERVATION or sizes.action % ACTION:
         seen, done = sizes.observation, sizes.action
         raise InvalidInput(f"no policy of fleets: it sees {seen} numbers and does {done}, not {OBSERVATION} and {ACTION}")

@@ -41,6 +41,14 @@ def policy_class(agent: str) -> type[Policy]:
     return getattr(importlib.import_module(f"models.policies.{module}"), name)
 
 
+def agent_named(kind: str) -> str:
+    """The name of the algorithm whose class is called so; ValueError if there is none."""
+    found = next((agent for agent, (_, name) in AGENTS.items() if name == kind), None)
+    if found is None:
+        raise ValueError(f"there is no policy {kind!r}")
+    return found
+
+
 def policy_config(agent: str, preset: Preset, settings: Mapping[str, str]) -> Any:
     """A config of an algorithm.
 

@@ -226,6 +226,18 @@ def test_demonstrations_are_whole_episodes_of_what_was_done(crossing: tuple[Scen
     np.testing.assert_array_equal(rows["next_observations"][:-1][inner], rows["observations"][1:][inner])
 
 
+@pytest.mark.parametrize(("off", "late", "asks"), [(0.0, 5.0, False), (0.3, 5.0, True), (0.3, 1.0, False), (0.0, 20.0, True)])
+def test_who_only_waits_for_others_is_not_planned_anew(crossing: tuple[Scenario, Plan], off: float, late: float, asks: bool) -> None:
+    """A robot that stands on its plan waits by the order, one off it is held up: fails if lateness alone decides."""
+    simulation = FleetSimulation([crossing[0]], [crossing[1]], NOBODY, 0)
+    state = simulation.state
+    place = state.position + torch.tensor([0.0, off])
+    simulation.state = replace(state, position=place, velocity=torch.zeros_like(place), late=torch.full_like(state.late, late))
+    executor = Executor(Tracking(), lambda *_: crossing[1])
+    assert bool(executor.too_late(simulation, torch.full((1,), -1.0))[0]) == asks
+    assert not bool(executor.too_late(simulation, torch.full((1,), 1.0))[0])
+
+
 def test_a_new_plan_begins_with_the_motion_that_robots_have(crossing: tuple[Scenario, Plan]) -> None:
     """Fails if robots are always planned anew from rest."""
     simulation = FleetSimulation([crossing[0]], [crossing[1]], NOBODY, 0)
