@@ -24,7 +24,10 @@ def test_lean_adjoint_of_a_gaussian_has_its_closed_form(gaussian, seeded):
 
 
 def test_lean_adjoint_is_the_derivative_of_the_recursion(seeded):
-    """g_0 is the derivative of the last point of x_{i+1} = x_i + h (2 v(x_i, t_i + h) - x_i / (t_i + h)) by the first one."""
+    """g_0 is the derivative of the last point of x_{i+1} = x_i + h (2 v(x_i, t_i + h) - x_i / (t_i + h)) by the first one.
+
+    Removed: the Jacobian of the field; removed: x / t: g_0 is off.
+    """
     steps, width = 6, 1.0 / 6.0
     mix = torch.randn(3, 3, generator=seeded(), dtype=torch.float64)
     field = lambda x, t: torch.tanh(x @ mix) + t * x  # noqa: E731

@@ -27,6 +27,7 @@ def told(transitions, *names):
 
 
 def test_single_steps_come_back_as_they_went_in(ring):
+    """Removed: terminal apart from ended: another mask; removed: what is seen last in an episode: another next observation."""
     found = ring.gather(torch.tensor([9, 6, 3, 0]), DrawConfig())
     assert told(found, "observation", "action", "reward", "next_observation") == {
         "observation": [0.0, 3.0, 6.0, 9.0],
