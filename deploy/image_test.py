@@ -85,7 +85,7 @@ def check_plan() -> None:
 
 def check_drain(container: Container) -> None:
     """Requests under way when SIGTERM comes are answered; no new one is taken; the exit code is 0."""
-    heavy = {**REQUEST, "options": {"candidates": 64, "alternatives": 4, "deadline_ms": 15_000}}
+    heavy = {**REQUEST, "options": {"candidates": 32, "alternatives": 4, "deadline_ms": 15_000}}
     with ThreadPoolExecutor(4) as callers:
         calls = [callers.submit(answer, "/v1/plans", heavy) for _ in range(4)]
         time.sleep(0.5)  # they are taken
