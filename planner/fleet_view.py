@@ -8,18 +8,16 @@ changes nothing. Neighbours are a set: their order means nothing, and whoever is
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from planner.distance_fields import DistanceFields
 from planner.fleet_tracks import Reference
+from planner.view_kernel import FEATURES, NEIGHBORS, RING, tell
 
-NEIGHBORS = 6  # nearest ones that are told
-FEATURES = 9  # of a neighbour
 AHEAD = (0.5, 1.0, 2.0)  # times of the plan that are told, stopping times (v_max / a_max) ahead
-RING = 8  # directions in which walls are felt
-FEEL = 4.0  # radii from the middle, where they are felt
 SELF = 4
 PLAN = 2 + 2 + 2 + 2 * len(AHEAD) + 3 + 2
 WALLS = 1 + RING
@@ -90,15 +88,6 @@ def out_of_frame(vector: Float[Tensor, "*#batch 2"], axis: Float[Tensor, "*#batc
     return torch.stack([ax * x - ay * y, ay * x + ax * y], -1)
 
 
-def nominal_acceleration(state: FleetState, tracks: Tracks, bodies: FleetBodies) -> Float[Tensor, "S N 2"]:
-    """What follows the plan: its acceleration, and a critically damped pull to where it should be, cut to the limit, m/s^2."""
-    at, rate = tracks.at(state.along), state.rate[..., None]
-    pace = (2.0 * bodies.a_max / bodies.v_max)[..., None]  # 1/s
-    pull = pace * pace * (at.position - state.position) + 2.0 * pace * (rate * at.velocity - state.velocity)
-    wanted = rate * rate * at.acceleration + pull
-    return wanted * (bodies.a_max / wanted.norm(dim=-1).clamp_min(1e-9)).clamp_max(1.0)[..., None]
-
-
 def view(state: FleetState, tracks: Tracks, goal: Float[Tensor, "S N 2"], around: tuple[FleetBodies, DistanceFields, Discs]) -> View:
     """What every robot of every fleet is told.
 
@@ -109,82 +98,21 @@ def view(state: FleetState, tracks: Tracks, goal: Float[Tensor, "S N 2"], around
         around: the robots themselves, the walls, and strangers.
     """
     bodies, fields, discs = around
-    size, speed = bodies.radius[..., None], bodies.v_max[..., None]
     stopping = bodies.v_max / bodies.a_max
-    times = state.along[..., None] + stopping[..., None] * torch.tensor([0.0, *AHEAD])
-    reference = tracks.at(times)
-    way = reference.position - state.position[..., None, :]
-    axis = _axis(reference.velocity[..., 0, :], way[..., 1, :], goal - state.position, bodies)
-    nominal = nominal_acceleration(state, tracks, bodies)
-    wide = axis[..., None, :]
-    home = goal - state.position
-    far = home.norm(dim=-1, keepdim=True)
-    ahead = into_frame(way[..., 1:, :], wide) / (speed * stopping[..., None])[..., None]
-    parts = [
-        into_frame(state.velocity, axis) / speed,
-        into_frame(state.last, axis) / bodies.a_max[..., None],
-        (into_frame(way[..., 0, :], axis) / (4.0 * size)).clamp(-1.0, 1.0),
-        into_frame(reference.velocity[..., 0, :], axis) / speed,
-        into_frame(nominal, axis) / bodies.a_max[..., None],
-        ahead.clamp(-3.0, 3.0).flatten(-2),
-        (far / (20.0 * size)).clamp_max(1.0),
-        into_frame(home, axis) / far.clamp_min(size),
-        (state.late / 5.0).clamp(0.0, 1.0)[..., None],
-        state.rate[..., None],
-        _walls(state.position, axis, bodies.radius, fields),
-        _neighbors(state, axis, bodies, discs),
-    ]
-    return View(torch.cat(parts, -1), axis, nominal)
+    reference = tracks.at(state.along[..., None] + stopping[..., None] * torch.tensor([0.0, *AHEAD]))
+    told = np.concatenate([part.double().numpy() for part in (reference.position, reference.velocity, reference.acceleration)], -1)
+    out = tuple(np.empty((*state.along.shape, width)) for width in (OBSERVATION, 2, 2))
+    tell(
+        _exact(state.position, state.velocity, state.last, state.late, state.rate),
+        told,
+        *_exact(goal),
+        _exact(bodies.radius, bodies.v_max, bodies.a_max),
+        _exact(discs.position, discs.velocity, discs.radius),
+        (fields.value.numpy(), *_exact(fields.origin, fields.cell, fields.corners, fields.closed)),
+        out,
+    )
+    return View(*(torch.from_numpy(part).to(state.position.dtype) for part in out))
 
 
-def _axis(velocity: Tensor, ahead: Tensor, home: Tensor, bodies: FleetBodies) -> Tensor:
-    moving = velocity.norm(dim=-1, keepdim=True) > 0.05 * bodies.v_max[..., None]
-    leading = ahead.norm(dim=-1, keepdim=True) > 0.25 * bodies.radius[..., None]
-    chosen = torch.where(moving, velocity, torch.where(leading, ahead, home))
-    length = chosen.norm(dim=-1, keepdim=True)
-    return torch.where(length > 1e-6, chosen / length.clamp_min(1e-6), torch.tensor([1.0, 0.0]))
-
-
-def _walls(position: Tensor, axis: Tensor, radius: Tensor, fields: DistanceFields) -> Tensor:
-    angle = 2.0 * torch.pi * torch.arange(RING) / RING
-    ring = torch.stack([angle.cos(), angle.sin()], -1) * (FEEL * radius)[..., None, None]
-    felt = torch.cat([position[..., None, :], position[..., None, :] + out_of_frame(ring, axis[..., None, :])], -2)
-    return ((fields.at(felt) - radius[..., None]) / (FEEL * radius)[..., None]).clamp(-1.0, 1.0)
-
-
-def _neighbors(state: FleetState, axis: Tensor, bodies: FleetBodies, discs: Discs) -> Tensor:
-    count = state.position.shape[1]
-    place, velocity = (torch.cat([a, b], 1) for a, b in ((state.position, discs.position), (state.velocity, discs.velocity)))
-    size = torch.cat([bodies.radius, discs.radius], 1)
-    between = place[:, None] - state.position[:, :, None]
-    moving = velocity[:, None] - state.velocity[:, :, None]
-    apart = between.norm(dim=-1).clamp_min(1e-6)
-    room = apart - bodies.radius[..., None] - size[:, None]
-    closing = -(between * moving).sum(-1) / apart
-    meeting = torch.where(closing > 1e-3, room.clamp_min(0.0) / closing.clamp_min(1e-3), torch.full_like(room, 1e3))
-    gone = torch.eye(count, size.shape[1], dtype=torch.bool) | (size[:, None] <= 0.0)
-    stopping = (bodies.v_max / bodies.a_max)[..., None]
-    urgency = torch.where(gone, torch.inf, torch.minimum(meeting, 4.0 * stopping) * bodies.v_max[..., None] + room)
-    most = min(NEIGHBORS, urgency.shape[-1])
-    nearest = urgency.topk(most, dim=-1, largest=False).indices
-    present = ~gone.expand_as(urgency).gather(-1, nearest)
-    own, limit = bodies.radius[..., None], bodies.v_max[..., None]
-
-    def of(value: Tensor) -> Tensor:
-        return value.gather(-1, nearest)
-
-    def vectors(value: Tensor, scale: Tensor) -> Tensor:
-        chosen = value.gather(2, nearest[..., None].expand(*nearest.shape, 2))
-        return (into_frame(chosen, axis[..., None, :]) / scale[..., None]).clamp(-3.0, 3.0)
-
-    rest = [
-        of(size[:, None].expand_as(room)) / own,
-        (of(room) / (4.0 * own)).clamp(-1.0, 2.0),
-        torch.exp(-of(meeting) / stopping),
-        (nearest < count).float(),
-        torch.ones_like(nearest, dtype=torch.float32),
-    ]
-    told = torch.cat([vectors(between, 8.0 * own), vectors(moving, limit), torch.stack(rest, -1)], -1)
-    told = torch.where(present[..., None], told, 0.0)
-    lacking = NEIGHBORS - most
-    return torch.nn.functional.pad(told, (0, 0, 0, lacking)).flatten(-2)
+def _exact(*parts: Tensor) -> tuple[np.ndarray, ...]:
+    return tuple(part.double().contiguous().numpy() for part in parts)
