@@ -17,6 +17,7 @@ from planner.pilots import Pilot
 from planner.plan import Plan, PlanOptions, PlanStatus
 from planner.rollout import FleetSimulation, RolloutConfig
 
+CLEAR = 1e-3  # m that a stranger's place keeps from goals
 JUST_WITHIN = 0.999  # of speeds and accelerations, which may be a rounding over their limits
 
 
@@ -32,9 +33,10 @@ class ExecutorConfig:
     again: float = 4.0  # s at least between two plans of a fleet
     longer: float = 1.4  # times as long after every further plan, up to `patience`
     foresight: float = 3.0  # s that strangers are taken to go on straight; then they are taken to stand
+    beyond: float = 6.0  # s more for those who would stand on a goal then
     slow: float = 0.05  # of v_max, below which a robot stands
     spare: tuple[float, float] = (3.0, 8.0)  # s that a new plan has beyond what its ways take; and at the second try
-    deadline: float = 1.0  # s that making a plan may take
+    deadline: float = 0.5  # s that a try to make a plan may take
 
 
 @dataclass
@@ -121,11 +123,11 @@ class Executor:
     def _replan(self, simulation: FleetSimulation, fleet: int) -> bool:
         if self.planner is None:
             return False
-        options = PlanOptions(deadline=time.monotonic() + self.config.deadline)
-        ahead = strangers_ahead(simulation, fleet, self.config.foresight)
         (short, long), margin = self.config.spare, margin_here(simulation, fleet)
+        ahead = strangers_ahead(simulation, fleet, (self.config.foresight, self.config.beyond), margin)
         tries = [(ahead, short, True), (ahead, short, False), (ahead, long, False), ((), long, False)]
         for moving, spare, on in tries:
+            options = PlanOptions(deadline=time.monotonic() + self.config.deadline)
             plan = self.planner(scenario_from_here(simulation, fleet, moving, (spare, margin), on), options)
             if plan.status == PlanStatus.SUCCEEDED:
                 simulation.follow(fleet, plan)
@@ -161,7 +163,10 @@ def margin_here(simulation: FleetSimulation, fleet: int) -> float:
     apart = torch.cdist(place, place)[0] - radius - radius[:, None]
     apart = apart.masked_fill(torch.eye(len(radius), dtype=torch.bool), torch.inf)
     wall = torch.tensor([simulation.wall(fleet, where) for where in place[0].tolist()], dtype=torch.float64) - radius
-    return max(0.0, min(simulation.scenarios[fleet].margin, float(apart.min()), float(wall.min())) - 1e-4)
+    least, seen = min(float(apart.min()), float(wall.min())), simulation.seen_strangers()
+    if seen.radius.shape[1]:
+        least = min(least, float((torch.cdist(place[0], seen.position[fleet].double()) - radius[:, None] - seen.radius[fleet]).min()))
+    return max(0.0, min(simulation.scenarios[fleet].margin, least - 1e-4))
 
 
 def time_left(simulation: FleetSimulation, fleet: int) -> float:
@@ -173,16 +178,29 @@ def time_left(simulation: FleetSimulation, fleet: int) -> float:
     return float((1.5 * ((piece * ahead).sum(1) + off) / simulation.bodies.v_max[fleet]).max())
 
 
-def strangers_ahead(simulation: FleetSimulation, fleet: int, foresight: float) -> tuple[MovingObstacle, ...]:
-    """Strangers as the planner may foresee them: straight on for a while, then standing."""
-    seen = simulation.seen_strangers()
-    time = torch.tensor([0.0, foresight], dtype=torch.float64)
+def strangers_ahead(simulation: FleetSimulation, fleet: int, foresight: tuple[float, float], margin: float) -> tuple[MovingObstacle, ...]:
+    """Strangers as the planner may foresee them.
+
+    They go straight on for a while, and then stand; whoever would stand on a robot's goal goes on until it is off all goals, and is
+    left out where that takes too long.
+
+    Args:
+        simulation: where they are.
+        fleet: which.
+        foresight: s that they go on, and at most beyond that to be off all goals.
+        margin: of the plan, m.
+    """
+    seen, (sure, beyond) = simulation.seen_strangers(), foresight
+    goal, radius = simulation.goal[fleet].double(), simulation.bodies.radius[fleet].double()
+    until = sure + torch.linspace(0.0, beyond, 13, dtype=torch.float64)
     moving = []
     for k in range(seen.radius.shape[1]):
-        place, velocity = seen.position[fleet, k].double(), seen.velocity[fleet, k].double()
-        moving.append(
-            MovingObstacle(f"stranger-{k}", float(seen.radius[fleet, k]), time, torch.stack([place, place + foresight * velocity]))
-        )
+        place, velocity, size = seen.position[fleet, k].double(), seen.velocity[fleet, k].double(), seen.radius[fleet, k]
+        ends = place + until[:, None] * velocity
+        clear = (torch.cdist(ends, goal) > radius + size + margin + CLEAR).all(1).nonzero().flatten()
+        if len(clear):
+            time = torch.stack([torch.zeros_like(until[0]), until[clear[0]]])
+            moving.append(MovingObstacle(f"stranger-{k}", float(size), time, torch.stack([place, ends[clear[0]]])))
     return tuple(moving)
 
 

@@ -64,7 +64,7 @@ class FleetTask(gymnasium.Env):
         chosen = simulation.nominal().clone()
         chosen[0, 0] = torch.as_tensor(np.asarray(action, dtype=np.float32))
         step = simulation.step(chosen)
-        arrived, collided = bool(simulation.arrived[0, 0]), bool(simulation.collided[0, 0])
+        arrived, collided = bool(simulation.reached[0, 0]), bool(simulation.collided[0, 0])
         told = {"success": float(arrived and not collided), "collided": float(collided), "done": step.done[0, 0].numpy()}
         return self._seen(), float(step.reward[0, 0]), arrived or collided, bool(step.truncated[0]), told
 

@@ -54,6 +54,7 @@ class RolloutConfig:
     noise: float = 0.0  # m, standard deviation of places of others that robots see; speeds have as much a second
     room: float = 0.5  # radii, kept between ways where order counts
     arrived: float = 0.3  # radii from the goal at most
+    left: float = 1.0  # radii from the goal, beyond which a robot that had arrived is on its way again
     at_rest: float = 0.1  # of v_max at most
     time_over_plan: float = 2.0  # a rollout ends after so many horizons
     spare_time: float = 20.0  # s, and so much more
@@ -64,7 +65,7 @@ class FleetStep:
     """What one tick brought."""
 
     reward: Float[Tensor, "S N"]
-    terminated: Bool[Tensor, "S N"]  # arrived or collided, by now
+    terminated: Bool[Tensor, "S N"]  # arrived or collided, once
     truncated: Bool[Tensor, " S"]  # time is over
     done: Float[Tensor, "S N 2"]  # the acceleration done, in the frame of the view before, of a_max
     changed: Bool[Tensor, "S N"]  # by the filter
@@ -108,9 +109,11 @@ class FleetSimulation:
         self.time, self.stuck = 0.0, torch.zeros(fleets, robots)  # s
         self.begun = torch.zeros(fleets)  # s, when the present plans began
         self.limit = config.time_over_plan * self.tracks.horizon + config.spare_time  # s
-        self.arrived = torch.zeros(fleets, robots, dtype=torch.bool)
+        self.arrived = torch.zeros(fleets, robots, dtype=torch.bool)  # and still there
+        self.reached = self.arrived.clone()  # at any time
+        self.finished = torch.zeros(fleets, dtype=torch.bool)  # all at their goals at once, in time
         self.collided = torch.zeros(fleets, robots, dtype=torch.bool)
-        self.finish = torch.full((fleets, robots), torch.inf)  # s, when a robot arrived
+        self.finish = torch.full((fleets, robots), torch.inf)  # s, when a robot arrived, lastly
         self.least_room = torch.full((fleets, robots), torch.inf)  # m, to anything, so far
         self.view = self._view()
 
@@ -119,8 +122,8 @@ class FleetSimulation:
 
     @property
     def over(self) -> Bool[Tensor, " S"]:
-        """Which fleets are done: all arrived, or their time is over."""
-        return self.arrived.all(1) | (self.time >= self.limit)
+        """Which fleets are done: all have arrived and are there, or their time is over."""
+        return self.finished | (self.time >= self.limit)
 
     def follow(self, fleet: int, plan: Plan) -> None:
         """From now on a fleet follows another plan, which begins now where its robots are; ValueError if a robot has no curve."""
@@ -162,16 +165,18 @@ class FleetSimulation:
         late = (self.time - self.begun[:, None] - along).clamp_min(0.0)
         self.state = FleetState(position, velocity, acceleration, along, torch.where(self.arrived, 0.0, late), rate)
         self.least_room = torch.minimum(self.least_room, room)
-        ended = self.arrived | self.collided
-        near = (position - self.goal).norm(dim=-1) < config.arrived * self.bodies.radius
-        here = near & (velocity.norm(dim=-1) < config.at_rest * self.bodies.v_max)
-        self.finish = torch.where(here & ~self.arrived, self.time, self.finish)
-        fresh, hit = here & ~self.arrived, room < -CONTACT
-        self.arrived, self.collided = self.arrived | here, self.collided | hit
+        ended, goes = self.reached | self.collided, (position - self.goal).norm(dim=-1) / self.bodies.radius
+        here = (goes < config.arrived) & (velocity.norm(dim=-1) < config.at_rest * self.bodies.v_max)
+        fresh, hit = here & ~self.reached, room < -CONTACT
+        counts = ~self.over[:, None]  # what a fleet does when it is done is no longer told
+        self.finish = torch.where(counts & here & ~self.arrived, self.time, self.finish)
+        self.arrived = torch.where(counts, here | (self.arrived & (goes < config.left)), self.arrived)
+        self.finished = self.finished | self.arrived.all(1)
+        self.reached, self.collided = self.reached | here, self.collided | hit
         done = into_frame(acceleration, view_before.axis) / limit
         reward = self._reward(state, (done, action.clamp(-1.0, 1.0)), room, (fresh, hit & ~ended))
         self.view = self._view()
-        return FleetStep(torch.where(ended, 0.0, reward), self.arrived | self.collided, self.time >= self.limit, done, changed)
+        return FleetStep(torch.where(ended, 0.0, reward), self.reached | self.collided, self.time >= self.limit, done, changed)
 
     def nominal(self) -> Float[Tensor, "S N 2"]:
         """The action that follows the plan, others ignored."""

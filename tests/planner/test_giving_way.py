@@ -1,6 +1,7 @@
 """Backing off from a stranger that one stands before."""
 
 import numpy as np
+import pytest
 import torch
 
 from maps.fleet import Fleet
@@ -46,3 +47,46 @@ def test_who_stands_before_a_stranger_backs_off_and_comes_again() -> None:
     assert min(gives_way) > 0.0
     backed = int(np.argmax(gives_way[arrived:])) + arrived
     assert min(gives_way[backed:]) < 0.6
+
+
+@pytest.mark.parametrize("walks", [False, True])
+def test_who_has_arrived_makes_way_for_a_stranger_that_stands_and_comes_back(walks: bool) -> None:
+    """The robot stands at its goal before a stranger: fails if those that have arrived are left out, or if it stays away."""
+    one = torch.ones(1, dtype=torch.float64)
+    place, rest = torch.tensor([[5.0, 3.0]], dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
+    scenario = Scenario(Scene((0.0, 0.0, 10.0, 6.0)), Fleet(("a",), 0.25 * one, one, one), place, place, rest, rest, 4.0, 0.05)
+    plan = Planner(PlannerConfig(threads=1)).plan(scenario)
+    simulation = FleetSimulation([scenario], [plan], RolloutConfig(strangers=StrangerConfig(1), spare_time=60.0), 0)
+    where, still = torch.tensor([[[4.3, 3.0]]]), torch.zeros(1, 1, 2)
+    heading = torch.tensor([[[0.5, 0.0]]])  # it was seen to walk towards the robot, and halted
+    simulation.strangers.walk = lambda *_: None
+    pilot, far = GivingWay(Tracking(), GivingWayConfig(patience=(3.0, 3.0), away=4.0)), []
+    for k in range(120):
+        velocity = heading if walks or k == 0 else still
+        simulation.strangers.position, simulation.strangers.velocity = where, velocity
+        simulation.step(pilot.act(simulation))
+        far.append(simulation.state.position[0, 0] - place[0].float())
+    aside = torch.stack(far)
+    if walks:
+        assert float(aside.norm(dim=-1).max()) < 0.1
+        return
+    assert float(aside[:25].norm(dim=-1).max()) < 0.1
+    gone = int(aside.norm(dim=-1).argmax())
+    assert float(aside[gone, 1].abs()) > 0.6  # beside the line of the stranger, not along it
+    assert float(aside[gone:].norm(dim=-1).min()) < 0.1
+    assert not bool(simulation.collided.any())
+
+
+def test_a_place_to_make_way_to_is_free() -> None:
+    """A wall is on one side of the robot and another robot beyond its left: it goes where neither is."""
+    two = torch.ones(2, dtype=torch.float64)
+    place = torch.tensor([[5.0, 1.0], [6.0, 2.2]], dtype=torch.float64)
+    rest = torch.zeros(2, 2, dtype=torch.float64)
+    scenario = Scenario(Scene((0.0, 0.5, 10.0, 6.0)), Fleet(("a", "b"), 0.25 * two, two, two), place, place, rest, rest, 4.0, 0.05)
+    plan = Planner(PlannerConfig(threads=1)).plan(scenario)
+    simulation = FleetSimulation([scenario], [plan], RolloutConfig(strangers=StrangerConfig(0)), 0)
+    stranger = Discs(torch.tensor([[[4.3, 1.0]] * 2]), torch.tensor([[[1.0, 0.0]] * 2]), torch.full((1, 2), 0.25))
+    found = GivingWay(Tracking())._places(simulation, stranger)[0]
+    assert float(found[0, 1]) > 1.4
+    assert float((found[0] - place[1]).norm()) > 0.6
+    assert float(simulation.fields.at(found[None])[0].min()) > 0.25

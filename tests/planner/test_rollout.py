@@ -11,7 +11,7 @@ from maps.scenario import Scenario
 from maps.scene import Polygon, Scene
 from planner.demonstrations import DemonstrationConfig, record_demonstrations
 from planner.distance_fields import DistanceFields
-from planner.executor import Executor, scenario_from_here
+from planner.executor import Executor
 from planner.fleet_tracks import INTERVAL, WAIT_EVERY, FleetTracks
 from planner.fleet_view import FEATURES, FIRST, LAST_ACTION, NEIGHBORS, OBSERVATION, Discs, FleetBodies, FleetState, view
 from planner.pilots import Sidestepping, Tracking
@@ -224,29 +224,3 @@ def test_demonstrations_are_whole_episodes_of_what_was_done(crossing: tuple[Scen
     np.testing.assert_allclose(size, np.linalg.norm(rows["actions"], axis=1), atol=1e-4)
     inner = ~rows["terminals"][:-1]
     np.testing.assert_array_equal(rows["next_observations"][:-1][inner], rows["observations"][1:][inner])
-
-
-@pytest.mark.parametrize(("off", "late", "asks"), [(0.0, 5.0, False), (0.3, 5.0, True), (0.3, 1.0, False), (0.0, 20.0, True)])
-def test_who_only_waits_for_others_is_not_planned_anew(crossing: tuple[Scenario, Plan], off: float, late: float, asks: bool) -> None:
-    """A robot that stands on its plan waits by the order, one off it is held up: fails if lateness alone decides."""
-    simulation = FleetSimulation([crossing[0]], [crossing[1]], NOBODY, 0)
-    state = simulation.state
-    place = state.position + torch.tensor([0.0, off])
-    simulation.state = replace(state, position=place, velocity=torch.zeros_like(place), late=torch.full_like(state.late, late))
-    executor = Executor(Tracking(), lambda *_: crossing[1])
-    assert bool(executor.too_late(simulation, torch.full((1,), -1.0))[0]) == asks
-    assert not bool(executor.too_late(simulation, torch.full((1,), 1.0))[0])
-
-
-def test_a_new_plan_begins_with_the_motion_that_robots_have(crossing: tuple[Scenario, Plan]) -> None:
-    """Fails if robots are always planned anew from rest."""
-    simulation = FleetSimulation([crossing[0]], [crossing[1]], NOBODY, 0)
-    for _ in range(30):
-        simulation.step(simulation.nominal())
-    going = scenario_from_here(simulation, 0, (), (3.0, 0.02), on=True)
-    resting = scenario_from_here(simulation, 0, (), (3.0, 0.02), on=False)
-    assert torch.allclose(going.start_velocity.float(), simulation.state.velocity[0], atol=2e-3)
-    assert float(going.start_velocity.norm(dim=-1).max()) > 0.2
-    assert float(resting.start_velocity.abs().max()) == 0.0
-    assert torch.equal(going.start, resting.start)
-    assert not any(going.check())
