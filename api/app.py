@@ -20,7 +20,7 @@ from api.desk import Desk, planner_loader
 from api.documented import openapi_document
 from api.frame import PROBES, RequestFrame
 from api.gate import Gate
-from api.job_routes import router as job_router
+from api.jobs.routes import router as job_router
 from api.map_routes import router as map_router
 from api.metrics import Metrics
 from api.pages import router as pages_router

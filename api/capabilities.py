@@ -53,6 +53,7 @@ class CapabilitiesAnswer(BaseModel):
     caps: dict[str, float] = Field(description="more than this is refused")
     sources: list[str]
     models: list[dict[str, str]] = Field(description="weights in use; none until they are loaded")
+    agents: list[str] = Field(description="released policies, which `POST /v1/agents/act` takes; none until they are loaded")
     device: str
     formats: Formats
     options: dict[str, Any] = Field(description="of a request, where it says nothing")
@@ -67,6 +68,7 @@ def capabilities(desk: Desk, versions: dict[str, str]) -> dict[str, Any]:
         "caps": {name: getattr(desk.settings, name) for name in CAPS},
         "sources": list(get_args(Source)),
         "models": [model_document(identity) for identity in desk.models],
+        "agents": desk.agents.names,
         "device": DEVICE,
         "formats": {"requests": [Encoding.JSON.value, Encoding.MSGPACK.value], "plans": plans, "maps": ["inline", "nav2", *FORMATS]},
         "options": options | {"deadline_ms": desk.settings.default_deadline_ms},

@@ -1,4 +1,4 @@
-"""The command line: flowfleet serve, plan, check, render, convert, version; those of `api.train_cli` and its like join them.
+"""The command line: flowfleet serve, plan, check, render, convert, version; those of `api.commands.train` and its like join them.
 
 Whatever takes time to import is imported by the command that needs it, so that --help answers at once.
 """
@@ -12,9 +12,9 @@ from typing import Annotated
 
 import typer
 
-from api import policy_cli, rollout_cli, warm_cli  # noqa: F401 - their commands join those of training
+from api.commands import policy, rollout, warm  # noqa: F401 - their commands join those of training
+from api.commands.train import app as training
 from api.kernels import settle_kernels
-from api.train_cli import app as training
 
 NOT_ALL = 3  # exit code: some lines were not planned, or not safe
 FATAL = 1  # exit code: nothing could be done

@@ -12,11 +12,11 @@ from api.agents.service import AgentService
 from api.cores import planner_threads
 from api.engine import Answer, Engine, EngineConfig
 from api.intake import Intake
-from api.job_runner import JobRunner, RunnerConfig
+from api.jobs.runner import JobRunner, RunnerConfig
 from api.maps_store import MapsStore
 from api.onward import as_a_whole, left_to_plan
-from api.retention import RetentionConfig
-from api.store import Store, StoreConfig
+from api.store.retention import RetentionConfig
+from api.store.store import Store, StoreConfig
 from planner.assembly import load_planner
 from planner.plan import Plan
 

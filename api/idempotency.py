@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from api.packing import packed, unpacked
 from api.problems import Problem
-from api.store_schema import inserted, replays
+from api.store.schema import inserted, replays
 
 if TYPE_CHECKING:
     from starlette.requests import Request

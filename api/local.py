@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Self, overload
 import orjson
 
 from api.batch import BatchPlanner
-from api.client_calls import check_body, document_of, to_json
-from api.client_errors import PlannerError, error_of
-from api.client_requests import Map, MapFile
-from api.client_results import MapInfo, PlanResult, Validation, Verdict
+from api.client.calls import check_body, document_of, to_json
+from api.client.errors import PlannerError, error_of
+from api.client.requests import Map, MapFile
+from api.client.results import MapInfo, PlanResult, Validation, Verdict
 from api.plan_wire import to_json as answer_json
 from api.problems import Problem, of_invalid_input
 from api.settings import Settings
@@ -25,7 +25,7 @@ from planner.assembly import load_planner
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from api.client_requests import AnyMap, AnyRequest
+    from api.client.requests import AnyMap, AnyRequest
     from api.maps_store import MapsStore
     from api.planning_service import OnError
     from planner.pipeline import Planner

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, insert
 
 from api.idempotency import StoredAnswer, fulfil, release, reserve
 from api.packing import packed
-from api.store import StoreUnavailable
-from api.store_schema import plans
+from api.store.schema import plans
+from api.store.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

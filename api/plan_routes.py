@@ -11,9 +11,9 @@ from fastapi import APIRouter, Request, Response
 
 from api.desk import Desk
 from api.documented import CHECK, PLAN, VALIDATE
-from api.documented_jobs import READ_PLAN
 from api.encodings import Encoding, encode_plan, read_document, wanted_encoding
 from api.idempotency import REPLAYED, replay_of
+from api.jobs.documented import READ_PLAN
 from api.once import MadePlan, planned
 from api.plan_answer import answer_document
 from api.plan_wire import to_json

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, overload
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from api.client_errors import PlannerError
-    from api.client_requests import AnyMap, AnyRequest
-    from api.client_results import MapInfo, PlanResult, Validation, Verdict
+    from api.client.errors import PlannerError
+    from api.client.requests import AnyMap, AnyRequest
+    from api.client.results import MapInfo, PlanResult, Validation, Verdict
 
 OnError = Literal["return", "raise"]
 

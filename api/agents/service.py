@@ -82,6 +82,11 @@ class AgentService:
             )
         self._ready = True
 
+    @property
+    def names(self) -> list[str]:
+        """Of the policies that can be asked for; none before they are loaded."""
+        return list(self._policies) if self._ready else []
+
     def listed(self) -> dict[str, Any]:
         """The answer of `GET /v1/agents`."""
         return {"agents": [agent_document(policy, isinstance(policy.policy, SFP)) for policy in self._policies.values()]}

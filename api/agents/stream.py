@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from planner.acting import Acted
 
 log = logging.getLogger("flowfleet.agents")
+EARLY = 1e-3  # s before a beat at which a stream stops sleeping: the loop's timers are whole milliseconds, and late
 
 
 class Stream:
@@ -83,13 +84,26 @@ class Stream:
 
     async def _send_chunk(self, order: FleetOrder, actions: Iterator[Acted], acted: Acted, look: int) -> None:
         """One message a tick, on the beat of the first; what comes next is integrated meanwhile."""
-        loop, agents = asyncio.get_running_loop(), self._desk.agents
-        beat, count = loop.time(), agents.streamed
+        agents = self._desk.agents
+        beat, count = asyncio.get_running_loop().time(), agents.streamed
         for tick in range(count):
-            await asyncio.sleep(max(0.0, beat + tick * order.request.options.tick_s - loop.time()))
-            await self._send({"look": look, "tick": tick, "last": tick + 1 == count, "robots": actions_document(order.ids, acted)})
+            text = _text({"look": look, "tick": tick, "last": tick + 1 == count, "robots": actions_document(order.ids, acted)})
+            await _reach(beat + tick * order.request.options.tick_s)
+            await self._socket.send_text(text)
             if tick + 1 < count:
                 acted = await agents.aside(partial(next, actions))
 
     async def _send(self, document: dict[str, Any]) -> None:
-        await self._socket.send_text(to_json(document).decode())
+        await self._socket.send_text(_text(document))
+
+
+async def _reach(moment: float) -> None:
+    """Returns at a moment of the loop's clock; others run meanwhile."""
+    loop = asyncio.get_running_loop()
+    await asyncio.sleep(max(0.0, moment - EARLY - loop.time()))
+    while loop.time() < moment:
+        await asyncio.sleep(0.0)
+
+
+def _text(document: dict[str, Any]) -> str:
+    return to_json(document).decode()

@@ -15,7 +15,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from api.store import Store
+from api.store.store import Store
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient

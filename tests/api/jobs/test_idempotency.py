@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from api.idempotency import Replay, reserve
-from api.store_schema import replays
+from api.store.schema import replays
 
 KEY = {"Idempotency-Key": "7f1c"}
 

@@ -6,7 +6,7 @@ import json
 from sqlalchemy import select
 
 from api.answers import JobAnswer, JobResult, JobsAnswer, PlanAnswer, ProblemAnswer, UnplannedAnswer
-from api.store_schema import items
+from api.store.schema import items
 
 
 def with_seeds(body: dict, count: int) -> dict:

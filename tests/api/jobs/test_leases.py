@@ -4,9 +4,10 @@ import threading
 
 import pytest
 
-from api import job_rows, leases
-from api.job_state import ItemAnswer, JobStatus, NewItem
-from api.store_schema import items
+from api.jobs import rows
+from api.jobs.state import ItemAnswer, JobStatus, NewItem
+from api.store import leases
+from api.store.schema import items
 
 PLAN = ItemAnswer("f" * 32, b'{"plan_id":"x"}', "succeeded")
 
@@ -16,7 +17,7 @@ def filled(store_url, new_store, transact):
     """A store with one job of six requests; priorities 6, 6, 2, 6, 6, 2."""
     store = new_store(store_url)
     requests = [NewItem(b"{}", 2 if k % 3 == 2 else 6, None) for k in range(6)]
-    transact(store, job_rows.add_job, "a" * 32, requests, {}, 100)
+    transact(store, rows.add_job, "a" * 32, requests, {}, 100)
     return store
 
 
@@ -37,7 +38,7 @@ def test_requests_are_taken_by_priority_then_in_order_and_only_once(filled, stor
 
 
 def test_claims_of_many_at_once_never_overlap(filled, store_url, new_store, transact) -> None:
-    transact(filled, job_rows.add_job, "b" * 32, [NewItem(b"{}", 6, None)] * 200, {}, 100)
+    transact(filled, rows.add_job, "b" * 32, [NewItem(b"{}", 6, None)] * 200, {}, 100)
     stores = [new_store(store_url) for _ in range(4)]
     taken: list[tuple[str, int]] = []
 
@@ -63,10 +64,10 @@ def test_a_lease_that_lapses_is_taken_over_and_what_its_holder_brings_later_is_d
     assert transact(filled, leases.claim, filled.owner, 6, 60.0) == []  # its own are not taken over: it may still work on them
     taken = transact(other, leases.claim, other.owner, 6, 60.0)
     assert [item.attempts for item in taken] == 6 * [2]
-    assert not transact(filled, job_rows.finish_item, "a" * 32, 0, PLAN, filled.owner)
-    assert transact(other, job_rows.finish_item, "a" * 32, 0, PLAN, other.owner)
-    assert not transact(other, job_rows.finish_item, "a" * 32, 0, PLAN, other.owner)
-    assert transact(filled, job_rows.read_job, "a" * 32).done == 1
+    assert not transact(filled, rows.finish_item, "a" * 32, 0, PLAN, filled.owner)
+    assert transact(other, rows.finish_item, "a" * 32, 0, PLAN, other.owner)
+    assert not transact(other, rows.finish_item, "a" * 32, 0, PLAN, other.owner)
+    assert transact(filled, rows.read_job, "a" * 32).done == 1
     assert transact(filled, leases.renew, filled.owner, 60.0) == set()
 
 
@@ -89,20 +90,20 @@ def test_what_is_given_back_waits_again_and_was_not_tried(filled, transact) -> N
 def test_an_answer_and_its_done_mark_are_one(filled, transact) -> None:
     """A plan id that is taken makes the answer fail: then the request is not done either."""
     transact(filled, leases.claim, filled.owner, 6, 60.0)
-    assert transact(filled, job_rows.finish_item, "a" * 32, 0, PLAN, filled.owner)
+    assert transact(filled, rows.finish_item, "a" * 32, 0, PLAN, filled.owner)
     with pytest.raises(Exception, match=r"(?i)unique"):
-        transact(filled, job_rows.finish_item, "a" * 32, 1, PLAN, filled.owner)
-    state, told = transact(filled, job_rows.events_after, "a" * 32, 0, 100)
+        transact(filled, rows.finish_item, "a" * 32, 1, PLAN, filled.owner)
+    state, told = transact(filled, rows.events_after, "a" * 32, 0, 100)
     assert (state.done, [e.kind for e in told]) == (1, ["status", "plan"])
-    answers = transact(filled, job_rows.answers_from, "a" * 32, 0, 100)
+    answers = transact(filled, rows.answers_from, "a" * 32, 0, 100)
     assert [a is not None for a in answers] == [True, False, False, False, False, False]
 
 
 def test_the_last_answer_ends_the_job(filled, transact) -> None:
     for item in transact(filled, leases.claim, filled.owner, 6, 60.0):
         answer = ItemAnswer(f"{item.number:032d}", b"{}", "failed")
-        assert transact(filled, job_rows.finish_item, item.job_id, item.number, answer, filled.owner)
-    assert transact(filled, job_rows.read_job, "a" * 32).status is JobStatus.SUCCEEDED
+        assert transact(filled, rows.finish_item, item.job_id, item.number, answer, filled.owner)
+    assert transact(filled, rows.read_job, "a" * 32).status is JobStatus.SUCCEEDED
 
 
 def test_a_request_that_ended_the_server_too_often_is_given_up(serve, tmp_path, new_store, transact, request_body, until) -> None:

@@ -6,10 +6,10 @@ import time
 import pytest
 from sqlalchemy import func, insert, select, update
 
-from api import store_schema as schema
 from api.packing import packed, unpacked
-from api.retention import RetentionConfig, delete_expired
-from api.store import Store, StoreUnavailable
+from api.store import schema
+from api.store.retention import RetentionConfig, delete_expired
+from api.store.store import Store, StoreUnavailable
 from maps.errors import InvalidInput
 
 TABLES = [t for t in schema.TABLES.sorted_tables if t is not schema.version]

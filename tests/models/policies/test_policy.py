@@ -112,6 +112,7 @@ def test_seed_fixes_learning_and_global_state_is_left_alone(small, random_batch,
 
 
 def test_threads_do_not_change_what_is_learned(small, random_batch):
+    """Removed: independence of them (a loss times their number): another loss with two."""
     before, told = torch.get_num_threads(), []
     try:
         for threads in (1, 2):

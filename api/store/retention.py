@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, delete, select
 
-from api.job_rows import TABLES_OF_A_JOB
-from api.store_schema import jobs, plans, replays
+from api.jobs.rows import TABLES_OF_A_JOB
+from api.store.schema import jobs, plans, replays
 
 if TYPE_CHECKING:
-    from api.store import Store
+    from api.store.store import Store
 
 _JOBS_AT_ONCE = 20  # in one transaction: others wait for it
 _PLANS_AT_ONCE = 2_000

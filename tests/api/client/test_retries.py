@@ -22,8 +22,8 @@ from api.client import (
     TimedOut,
     Unreachable,
 )
-from api.client_errors import error_of
-from api.client_retries import Tries
+from api.client.errors import error_of
+from api.client.retries import Tries
 from api.examples import PLAN_ANSWER, PROBLEM
 
 REQUEST = Request("depot", [Robot("a", start=(1, 2), goal=(9, 3), radius=0.3, v_max=1.5, a_max=1.0)])

@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from api.client_calls import job_path
-from api.client_events import EventReader
-from api.client_results import FINISHED
-from api.client_retries import Tries
+from api.client.calls import job_path
+from api.client.events import EventReader
+from api.client.results import FINISHED
+from api.client.retries import Tries
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from api.client_errors import PlannerError
-    from api.client_events import Event
-    from api.client_retries import RetryConfig
+    from api.client.errors import PlannerError
+    from api.client.events import Event
+    from api.client.retries import RetryConfig
 
 _IDLE = 60.0  # s, a connection that is silent for so long may be dead
 _CALM = 1.0  # s, before a connection that ended in order is opened again

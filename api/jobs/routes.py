@@ -13,17 +13,17 @@ from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from fastapi.sse import EventSourceResponse, ServerSentEvent
 
-from api import job_rows
-from api.documented_jobs import CANCEL, EVENTS, JOB, JOBS, POST_JOB, RESULT
 from api.encodings import read_document
 from api.idempotency import Replay, StoredAnswer, find_answer, fulfil_at_once, replay_of
-from api.job_intake import JobDraft, accept, requests_of
-from api.job_pages import cursor_after, page_of
-from api.job_state import JobState, JobStatus
+from api.jobs import rows
+from api.jobs.documented import CANCEL, EVENTS, JOB, JOBS, POST_JOB, RESULT
+from api.jobs.intake import JobDraft, accept, requests_of
+from api.jobs.pages import cursor_after, page_of
+from api.jobs.state import JobState, JobStatus
 from api.parsing import parse_json
 from api.plan_wire import to_json
 from api.problems import Problem
-from api.store import StoreUnavailable
+from api.store.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -63,7 +63,7 @@ async def list_jobs(request: Request) -> Response:
     """All jobs that are kept, the latest first."""
     desk: Desk = request.app.state.desk
     page = page_of(request.query_params)
-    found = await desk.store.run(partial(job_rows.list_jobs, page.status, page.before, page.limit + 1))
+    found = await desk.store.run(partial(rows.list_jobs, page.status, page.before, page.limit + 1))
     shown = found[: page.limit]
     following = cursor_after(shown[-1]) if len(found) > page.limit else None
     return Response(to_json({"jobs": [state.document() for state in shown], "next_cursor": following}), media_type=JSON)
@@ -76,7 +76,7 @@ async def known_job(request: Request, job_id: str) -> JobState:
         Problem: 404.
     """
     desk: Desk = request.app.state.desk
-    state = await desk.store.run(partial(job_rows.read_job, job_id)) if is_id(job_id) else None
+    state = await desk.store.run(partial(rows.read_job, job_id)) if is_id(job_id) else None
     if state is None:
         raise _unknown(job_id)
     return state
@@ -141,7 +141,7 @@ async def job_events(request: Request, job: KnownJob, seen: Annotated[int, Depen
             bell.clear()
             state, told = None, []
             with suppress(StoreUnavailable):  # it is asked again: the listener need not know
-                state, told = await desk.store.run(partial(job_rows.events_after, job.id, seen, _EVENTS_AT_ONCE))
+                state, told = await desk.store.run(partial(rows.events_after, job.id, seen, _EVENTS_AT_ONCE))
                 if state is None:
                     return
             for event in told:
@@ -180,12 +180,12 @@ def _stored(
     """Stores a job and the answer to its key, both or neither; returns the earlier answer where another call was first."""
     earlier = None if replay is None else fulfil_at_once(replay, answer, connection, now)
     if earlier is None:
-        job_rows.add_job(job_id, draft.items, draft.maps, most, connection, now)
+        rows.add_job(job_id, draft.items, draft.maps, most, connection, now)
     return earlier
 
 
 async def _answers(desk: Desk, job: JobState, first: int) -> list[bytes | None]:
-    return await desk.store.run(partial(job_rows.answers_from, job.id, first, _ANSWERS_AT_ONCE))
+    return await desk.store.run(partial(rows.answers_from, job.id, first, _ANSWERS_AT_ONCE))
 
 
 async def _result(desk: Desk, job: JobState, part: list[bytes | None]) -> AsyncIterator[bytes]:

@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from urllib.parse import quote
 from uuid import uuid4
 
-from api.client_errors import InvalidRequest, JobCancelled, JobFailed, PlannerError, ServerFault, error_of
-from api.client_requests import Map, MapFile, Request
-from api.client_results import Job, MapInfo, PlanResult, Validation, Verdict
-from api.client_retries import retry_after
+from api.client.errors import InvalidRequest, JobCancelled, JobFailed, PlannerError, ServerFault, error_of
+from api.client.fleets import AgentInfo, FleetActions, FleetState
+from api.client.requests import Map, MapFile, Request
+from api.client.results import Job, MapInfo, PlanResult, Validation, Verdict
+from api.client.retries import retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import httpx2
 
-    from api.client_requests import AnyMap, AnyRequest
+    from api.client.fleets import AnyFleetState
+    from api.client.requests import AnyMap, AnyRequest
 
 T = TypeVar("T")
 KEY = "Idempotency-Key"
@@ -90,6 +92,17 @@ def delete_map(map_id: str) -> Call[None]:
 def capabilities() -> Call[dict[str, Any]]:
     """What the server can do."""
     return Call("GET", "/v1/capabilities", dict)
+
+
+def agents() -> Call[list[AgentInfo]]:
+    """The released policies."""
+    return Call("GET", "/v1/agents", lambda answer: [AgentInfo.of(entry) for entry in answer["agents"]])
+
+
+def act(agent: str, state: AnyFleetState) -> Call[FleetActions]:
+    """What a fleet should do next."""
+    document = state.to_dict() if isinstance(state, FleetState) else state
+    return Call("POST", "/v1/agents/act", FleetActions.of, to_json(document | {"agent": agent}), _JSON)
 
 
 def ready() -> Call[bool]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from api.train_cli import Seed, app, in_one_line
+from api.commands.train import Seed, app, in_one_line
 
 if TYPE_CHECKING:
     from planner.executor import Outcome

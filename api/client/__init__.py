@@ -11,8 +11,8 @@ Nothing of the planner is imported by this file.
 
 from __future__ import annotations
 
-from api.client_async import AsyncPlannerClient
-from api.client_errors import (
+from api.client.asynchronous import AsyncPlannerClient
+from api.client.errors import (
     Conflict,
     InvalidRequest,
     JobCancelled,
@@ -28,19 +28,23 @@ from api.client_errors import (
     TimedOut,
     Unreachable,
 )
-from api.client_events import Event
-from api.client_requests import Circle, Grid, Map, MapFile, MovingObstacle, Options, Polygon, Request, Robot
-from api.client_results import Certificate, Job, MapInfo, Metrics, PlanResult, Reason, RobotResult, Validation, Verdict, Violation
-from api.client_retries import RetryConfig
-from api.client_sync import PlannerClient
+from api.client.events import Event
+from api.client.fleets import AgentInfo, FleetActions, FleetState, RobotAction, RobotState, Stranger
+from api.client.requests import Circle, Grid, Map, MapFile, MovingObstacle, Options, Polygon, Request, Robot
+from api.client.results import Certificate, Job, MapInfo, Metrics, PlanResult, Reason, RobotResult, Validation, Verdict, Violation
+from api.client.retries import RetryConfig
+from api.client.synchronous import PlannerClient
 from api.planning_service import PlanningService
 
 __all__ = [
+    "AgentInfo",
     "AsyncPlannerClient",
     "Certificate",
     "Circle",
     "Conflict",
     "Event",
+    "FleetActions",
+    "FleetState",
     "Grid",
     "InvalidRequest",
     "Job",
@@ -67,8 +71,11 @@ __all__ = [
     "RequestFault",
     "RetryConfig",
     "Robot",
+    "RobotAction",
     "RobotResult",
+    "RobotState",
     "ServerFault",
+    "Stranger",
     "TimedOut",
     "Unreachable",
     "Validation",

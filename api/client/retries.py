@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx2
 
-from api.client_errors import PlannerError, TimedOut, Unreachable
+from api.client.errors import PlannerError, TimedOut, Unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import httpx2
 
-from api import client_calls as calls
-from api.client_errors import NotReady, PlannerError, Unreachable
-from api.client_follow import Following
-from api.client_retries import RetryConfig, Tries, pauses
-from api.client_send import http_options
+from api.client import calls
+from api.client.errors import NotReady, PlannerError, Unreachable
+from api.client.follow import Following
+from api.client.retries import RetryConfig, Tries, pauses
+from api.client.send import http_options
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from api.client_events import Event
-    from api.client_requests import AnyMap, AnyRequest
-    from api.client_results import Job, MapInfo, PlanResult, Validation, Verdict
+    from api.client.events import Event
+    from api.client.fleets import AgentInfo, AnyFleetState, FleetActions
+    from api.client.requests import AnyMap, AnyRequest
+    from api.client.results import Job, MapInfo, PlanResult, Validation, Verdict
     from api.planning_service import OnError
 
 T = TypeVar("T")
@@ -184,6 +185,14 @@ class PlannerClient:
     def capabilities(self) -> dict[str, Any]:
         """What the server can do: caps, sources, models, formats."""
         return self._send(calls.capabilities())
+
+    def agents(self) -> list[AgentInfo]:
+        """The released policies, which move fleets that are on their way."""
+        return self._send(calls.agents())
+
+    def act(self, agent: str, state: AnyFleetState) -> FleetActions:
+        """What the robots of a fleet should do for a tick, chosen by a released policy and filtered; the server keeps nothing of it."""
+        return self._send(calls.act(agent, state))
 
     def ready(self) -> bool:
         """Whether requests can be planned now; False also where there is no server."""

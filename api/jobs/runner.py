@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from api import job_rows, leases
 from api.engine import EngineState
-from api.item_work import answer_item
-from api.job_news import JobNews
-from api.job_state import ItemAnswer
+from api.jobs import rows
+from api.jobs.news import JobNews
+from api.jobs.state import ItemAnswer
+from api.jobs.work import answer_item
 from api.problems import Problem
-from api.retention import RetentionConfig, delete_expired
-from api.store import StoreUnavailable
+from api.store import leases
+from api.store.retention import RetentionConfig, delete_expired
+from api.store.store import StoreUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from typing import Any
 
     from api.desk import Desk
-    from api.job_state import ClaimedItem, JobState
+    from api.jobs.state import ClaimedItem, JobState
 
 log = logging.getLogger("flowfleet.jobs")
 
@@ -70,7 +71,7 @@ class JobRunner:
 
     async def cancel(self, job_id: str) -> JobState | None:
         """Ends a job, and what runs of it here; None where there is none."""
-        state = await self._store.run(partial(job_rows.cancel_job, job_id))
+        state = await self._store.run(partial(rows.cancel_job, job_id))
         if state is not None and state.status.ended:
             for key, task in list(self._running.items()):
                 if key[0] == job_id:
@@ -113,7 +114,7 @@ class JobRunner:
             task.add_done_callback(partial(self._forget, key))
         fresh = {item.job_id for item in claimed} - self._started
         if fresh:
-            await self._store.run(partial(job_rows.mark_running, sorted(fresh)))
+            await self._store.run(partial(rows.mark_running, sorted(fresh)))
             self._started = {job_id for job_id, _ in self._running} | fresh
             for job_id in fresh:
                 self.news.tell(job_id)
@@ -132,7 +133,7 @@ class JobRunner:
             answer = await answer_item(self._desk, item)
         while answer is not None:
             try:
-                stored = await self._store.run(partial(job_rows.finish_item, item.job_id, item.number, answer, self._store.owner))
+                stored = await self._store.run(partial(rows.finish_item, item.job_id, item.number, answer, self._store.owner))
             except StoreUnavailable:  # the answer is kept until it can be written, or another process has taken over
                 await asyncio.sleep(self.config.poll)
                 continue

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from api.train_cli import Seed, given, in_one_line, length, refuse_missing_gpu, resumed, robots_range, tell_end, train_app
+from api.commands.train import Seed, given, in_one_line, length, refuse_missing_gpu, resumed, robots_range, tell_end, train_app
 
 
 @train_app.command(name="warm-start")

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from sqlalchemy import Connection, Row, Table, func, insert, select, tuple_, update
 
-from api.job_state import UNFINISHED, ItemState, JobEvent, JobState, JobStatus
+from api.jobs.state import UNFINISHED, ItemState, JobEvent, JobState, JobStatus
 from api.packing import packed, unpacked
 from api.problems import Problem
-from api.store_schema import events, items, job_maps, jobs, plans
+from api.store.schema import events, items, job_maps, jobs, plans
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from api.job_state import ItemAnswer, NewItem
+    from api.jobs.state import ItemAnswer, NewItem
 
 
 def add_job(

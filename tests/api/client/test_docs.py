@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-DOCUMENT = (Path(__file__).resolve().parents[2] / "docs/client.md").read_text(encoding="utf-8")
+DOCUMENT = (Path(__file__).resolve().parents[3] / "docs/client.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
 SHOWN = [(line, said) for block in BLOCKS for line, said in re.findall(r"(print\(.*\))  # (\S+(?: \S+)*)$", block, re.MULTILINE)]
 
@@ -33,7 +33,7 @@ def printed(server_url, tmp_path_factory):
 
 
 def test_the_examples_run(printed):
-    assert len(BLOCKS) == 9
+    assert len(BLOCKS) == 10
     assert "floor" in next(line for line in printed if "depot" in line)
     assert sum(line.split()[:1] == ["16"] for line in printed) == 1
 

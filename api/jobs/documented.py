@@ -6,8 +6,8 @@ from typing import Any
 
 from api import answers, examples
 from api.documented import BODY_ERRORS, GATE, IDEMPOTENCY_KEY, described_answer, described_body, described_problems
-from api.job_pages import MOST
-from api.job_state import JobStatus
+from api.jobs.pages import MOST
+from api.jobs.state import JobStatus
 
 
 def _parameter(name: str, where: str, schema: dict[str, Any], description: str) -> dict[str, Any]:

@@ -7,13 +7,13 @@ import binascii
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from api.job_state import JobStatus
+from api.jobs.state import JobStatus
 from api.problems import Fault, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from api.job_state import JobState
+    from api.jobs.state import JobState
 
 MOST = 200  # jobs of a page
 _USUAL = 50

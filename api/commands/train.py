@@ -1,4 +1,4 @@
-"""The command line for whoever trains networks: flowfleet dataset, train generator, train release; `api.warm_cli` adds to it.
+"""The command line for whoever trains networks: flowfleet dataset, train generator, train release; `api.commands.warm` adds to it.
 
 As in `api.cli`, whatever takes time to import is imported by the command that needs it.
 """

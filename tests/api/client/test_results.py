@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from api.client import Circle, Grid, Map, MovingObstacle, Options, PlanResult, Polygon, Request, Robot
-from api.client_curves import Curve
-from api.client_errors import InvalidRequest, NotReady, Overloaded, PlannerError, ServerFault, error_of
-from api.client_events import Event, EventReader
+from api.client.curves import Curve
+from api.client.errors import InvalidRequest, NotReady, Overloaded, PlannerError, ServerFault, error_of
+from api.client.events import Event, EventReader
 from api.examples import PLAN_ANSWER, PROBLEM
 from api.wire import PlanRequest
 from maps.files.inline_grid import decode_cells

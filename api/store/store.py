@@ -15,12 +15,12 @@ from sqlalchemy import Connection, insert, select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from api import store_schema as schema
-from api.leases import forget_leases
 from api.packing import packed, unpacked
 from api.problems import Problem
 from api.recent_plans import RecentPlans
-from api.store_engine import FileShare, database
+from api.store import schema
+from api.store.engine import FileShare, database
+from api.store.leases import forget_leases
 
 if TYPE_CHECKING:
     from collections.abc import Callable

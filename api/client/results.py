@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 if TYPE_CHECKING:
-    from api.client_curves import Curve, CurveArrays, Motion
+    from api.client.curves import Curve, CurveArrays, Motion
 
 PlanStatus = Literal["succeeded", "partial", "failed"]
 JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelled"]
@@ -94,7 +94,7 @@ class RobotResult:
     @property
     def curve(self) -> Curve | None:
         """The robot's motion; None where it has none."""
-        from api.client_curves import Curve
+        from api.client.curves import Curve
 
         document = self.raw.get("curve")
         return None if document is None else Curve.of(document)
@@ -135,7 +135,7 @@ class JointResult:
         Raises:
             ValueError: no robot has a curve, or their knots differ.
         """
-        from api.client_curves import CurveArrays
+        from api.client.curves import CurveArrays
 
         return CurveArrays.of(self.curves())
 
@@ -145,7 +145,7 @@ class JointResult:
         Raises:
             ValueError: the step is not positive.
         """
-        from api.client_curves import sampled
+        from api.client.curves import sampled
 
         return sampled(self.curves(), dt)
 

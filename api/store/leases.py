@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, and_, delete, select, update
 
-from api.job_state import ClaimedItem, ItemState
+from api.jobs.state import ClaimedItem, ItemState
 from api.packing import unpacked
-from api.store_schema import items, replays
+from api.store.schema import items, replays
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from api.job_state import NewItem
+from api.jobs.state import NewItem
 from api.problems import Fault, Problem, under
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from api.train_cli import STOPPED, Seed, app, in_one_line, refuse_missing_gpu, train_app
+from api.commands.train import STOPPED, Seed, app, in_one_line, refuse_missing_gpu, train_app
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from planner.fleet_gym import MEMBERS
 from planner.fleet_policy import load_fleet_policy, released_agents
 from planner.fleet_view import OBSERVATION
 
-SLIDE = Path(__file__).resolve().parents[1] / "models" / "policies"
+SLIDE = Path(__file__).resolve().parents[2] / "models" / "policies"
 SMALL = ("--set", "actor.hidden=[8]", "--set", "critic.hidden=[8]", "--batch", "8", "--episodes", "1")
 
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from api import job_rows
 from api.engine import EngineState
-from api.job_state import ItemAnswer
+from api.jobs import rows
+from api.jobs.state import ItemAnswer
 from api.plan_answer import answer_document
 from api.plan_wire import to_json
 from api.problems import Problem
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from api.desk import Desk
     from api.intake import Order
-    from api.job_state import ClaimedItem
+    from api.jobs.state import ClaimedItem
 
 log = logging.getLogger("flowfleet.jobs")
 _PAUSE = 0.2  # s, before an engine whose queue is full is asked again
@@ -71,7 +71,7 @@ async def _order(desk: Desk, item: ClaimedItem) -> tuple[Order, float | None]:
     """The order in a stored request, and how long it may take, s."""
     document = orjson.loads(item.request)
     if item.map_id is not None:
-        body = await desk.store.run(partial(job_rows.read_map, item.job_id, item.map_id))
+        body = await desk.store.run(partial(rows.read_map, item.job_id, item.map_id))
         document["map"] = orjson.loads(body) if body is not None else document["map"]
     received = time.monotonic()
     order = await desk.aside(partial(desk.intake.order_of, document, received))

@@ -1,0 +1,1 @@
+"""Jobs: requests that are accepted now and answered later, whatever happens to the server meanwhile."""

@@ -1,0 +1,1 @@
+"""What outlives the server: jobs, answers and keys, in SQLite or PostgreSQL."""
