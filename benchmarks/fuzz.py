@@ -28,10 +28,16 @@ from hypothesis import seed as seeded
 from hypothesis import strategies as st
 from server import running_server
 
+from api.agents.examples import ACT_REQUEST
 from api.examples import CHECK_REQUEST, INLINE_MAP, PLAN_REQUEST
 
 HANG = 15.0  # s without an answer
-TARGETS = (("POST", "/v1/plans", PLAN_REQUEST), ("POST", "/v1/plans:validate", PLAN_REQUEST), ("POST", "/v1/plans:check", CHECK_REQUEST))
+TARGETS = (
+    ("POST", "/v1/plans", PLAN_REQUEST),
+    ("POST", "/v1/plans:validate", PLAN_REQUEST),
+    ("POST", "/v1/plans:check", CHECK_REQUEST),
+    ("POST", "/v1/agents/act", ACT_REQUEST),
+)
 MAP_TARGET = ("PUT", "/v1/maps/fuzzed", INLINE_MAP)
 ODD: tuple[Any, ...] = (None, True, "", "x" * 5000, "\x00", -1, 0, 1e-300, 1e308, 2**63, -(2**63), 2**64, [], {}, [[]], {"x": {}}, "NaN")
 

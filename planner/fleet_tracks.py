@@ -22,6 +22,8 @@ from safety_filter.timed_curve import TimedCurve
 
 INTERVAL = 0.05  # s between samples
 WAIT_EVERY = 2  # samples from place to place of the order
+ROUNDS = 5  # in which robots that wait for each other find a common pace
+CREEP = 0.2  # of the pace of its plan, at which a robot goes at least towards where it must wait
 NEARLY = 0.02  # places by which a robot counts as there: times are rounded
 
 
@@ -161,3 +163,30 @@ def free_until(waits, along, others, ahead):
                 break
         out[i] = max(free, along[i])
     return out
+
+
+@njit(cache=True, nogil=True)
+def paces(waits, along, able, stopping, ahead):
+    """How fast the clocks of a fleet may go so that nobody is stopped short by the order, as shares of the pace of their plans.
+
+    Robots that move together wait for each other, so each one's pace depends on the others'. Of all paces that fit together these are
+    the largest: all begin with what they are able to, and slow down, round by round, where others will not be far enough by then.
+
+    Args:
+        waits: (N, N, W) of `FleetTracks.waits`.
+        along: (N,) places reached, whole numbers and between.
+        able: (N,) paces without the order.
+        stopping: (N,) places that a robot needs to stop from its full pace.
+        ahead: places looked at.
+
+    Returns:
+        (N,) shares, at most `able`.
+    """
+    pace = able.copy()
+    for _ in range(ROUNDS):
+        free = free_until(waits, along, along + pace * stopping, ahead)
+        slower = np.minimum(able, np.minimum(np.maximum((free - along) / stopping, CREEP), 1.0))
+        if np.max(np.abs(slower - pace)) < 1e-3:
+            break
+        pace = slower
+    return pace

@@ -15,7 +15,7 @@ from torch import Tensor
 from maps.scenario import Scenario
 from maps.world import bounds_distance, obstacle_distance
 from planner.distance_fields import DistanceFields
-from planner.fleet_tracks import INTERVAL, WAIT_EVERY, FleetTracks, free_until
+from planner.fleet_tracks import INTERVAL, WAIT_EVERY, FleetTracks, free_until, paces
 from planner.fleet_view import Discs, FleetBodies, FleetState, View, into_frame, out_of_frame, view
 from planner.plan import Plan
 from planner.shield import Bodies, Limits, Shield, ShieldConfig
@@ -228,15 +228,14 @@ class FleetSimulation:
         if not config.order:
             return self.state.along + tick * rate, rate
         unit = INTERVAL * WAIT_EVERY
-        along = self.state.along.double().numpy() / unit
-        stopping = self.bodies.v_max / self.bodies.a_max
-        ahead = int(np.ceil(2.0 * float(stopping.max()) / unit)) + 1
-        soon = along + (self.state.rate * stopping).double().numpy() / unit  # if all go on as they do
+        along, able = self.state.along.double().numpy() / unit, rate.double().numpy()
+        stopping = (self.bodies.v_max / self.bodies.a_max).double().numpy() / unit
+        ahead = int(np.ceil(2.0 * float(stopping.max()))) + 1
         rows = range(len(along))
         free = np.stack([free_until(self.waits[k], along[k], along[k], ahead) for k in rows])
-        hope = np.stack([free_until(self.waits[k], along[k], soon[k], ahead) for k in rows])
-        left, coming = (torch.from_numpy((until - along) * unit).float().clamp_min(0.0) for until in (free, hope))
-        step = torch.minimum(tick * torch.minimum(rate, (coming / stopping).clamp(0.2, 1.0)), left)
+        pace = np.stack([paces(self.waits[k], along[k], able[k], stopping[k], ahead) for k in rows])
+        left = torch.from_numpy((free - along) * unit).float().clamp_min(0.0)
+        step = torch.minimum(tick * torch.from_numpy(pace).float(), left)
         return self.state.along + step, step / tick
 
     def _room(self, position: Tensor, strangers: Tensor) -> Float[Tensor, "S N"]:
