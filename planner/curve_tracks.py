@@ -22,6 +22,11 @@ class CurveTracks:
     degree: Int[np.ndarray, " N"]
     count: Int[np.ndarray, " N"]  # control points
 
+    @property
+    def haste(self) -> Float[Tensor, "1 N"]:
+        """The pace of the plans, 1: how fast clocks go is up to whoever holds them."""
+        return torch.ones(1, len(self.degree))
+
     @classmethod
     def of_curves(cls, curves: Sequence[TimedCurve]) -> "CurveTracks":
         """Of one fleet."""

@@ -24,6 +24,8 @@ INTERVAL = 0.05  # s between samples
 WAIT_EVERY = 2  # samples from place to place of the order
 ROUNDS = 5  # in which robots that wait for each other find a common pace
 CREEP = 0.2  # of the pace of its plan, at which a robot goes at least towards where it must wait
+HASTE = 3.0  # times the pace of its plan, at which a robot goes at most
+OF_LIMITS = (0.9, 0.8)  # shares of v_max and a_max that a hastened plan may need: the rest is for keeping to it
 NEARLY = 0.02  # places by which a robot counts as there: times are rounded
 
 
@@ -42,12 +44,23 @@ class FleetTracks:
 
     motion: Float[Tensor, "S N T 6"]  # position m, velocity m/s, acceleration m/s^2, every INTERVAL
     horizon: Float[Tensor, " S"]  # s
+    haste: Float[Tensor, "S N"]  # s of its plan that a robot does in a second where nothing holds it up
 
     @classmethod
     def of_plans(cls, plans: Sequence[Plan]) -> "FleetTracks":
         """Samples of whole plans of fleets of one size; ValueError if a robot has no curve."""
         sampled = [sample_curves([_curve(robot.control_points, robot.knots, plan.horizon) for robot in plan.robots]) for plan in plans]
-        return cls(_even(sampled), torch.tensor([plan.horizon or 0.0 for plan in plans], dtype=torch.float32))
+        motion = _even(sampled)
+        return cls(motion, torch.tensor([plan.horizon or 0.0 for plan in plans], dtype=torch.float32), torch.ones(motion.shape[:2]))
+
+    def hastened(self, v_max: Float[Tensor, "S N"], a_max: Float[Tensor, "S N"]) -> "FleetTracks":
+        """The same plans, gone along as fast as limits, m/s and m/s^2, allow each robot: none need be slow for one that has far to go.
+
+        The order in which robots pass stays that of the plans, so nobody is run into by those that hurry.
+        """
+        speed, effort = (self.motion[..., 2 * k : 2 * k + 2].norm(dim=-1).amax(-1).clamp_min(1e-6) for k in (1, 2))
+        most = torch.minimum(OF_LIMITS[0] * v_max / speed, (OF_LIMITS[1] * a_max / effort).sqrt())
+        return FleetTracks(self.motion, self.horizon, most.clamp(1.0, HASTE))
 
     def at(self, time: Float[Tensor, "S N *more"]) -> Reference:
         """Linear between samples; at rest at its end after it.

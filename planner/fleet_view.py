@@ -37,7 +37,12 @@ class FleetBodies:
 
 @runtime_checkable
 class Tracks(Protocol):
-    """Where plans are at given times."""
+    """Where plans are at given times, and how fast robots go along them."""
+
+    @property
+    def haste(self) -> Float[Tensor, "S N"]:
+        """Seconds of its plan that a robot does in a second where nothing holds it up."""
+        ...
 
     def at(self, time: Float[Tensor, "S N *more"]) -> Reference:
         """On the clock of each robot's plan, s."""
@@ -62,7 +67,7 @@ class FleetState:
     last: Float[Tensor, "S N 2"]  # m/s^2, acceleration of the tick before
     along: Float[Tensor, "S N"]  # s, on the clock of each robot's plan
     late: Float[Tensor, "S N"]  # s behind the clock of the wall
-    rate: Float[Tensor, "S N"]  # s of its plan a second, at the moment
+    rate: Float[Tensor, "S N"]  # share of the pace that it could have, at the moment
 
 
 @dataclass(frozen=True)
@@ -99,8 +104,10 @@ def view(state: FleetState, tracks: Tracks, goal: Float[Tensor, "S N 2"], around
     """
     bodies, fields, discs = around
     stopping = bodies.v_max / bodies.a_max
-    reference = tracks.at(state.along[..., None] + stopping[..., None] * torch.tensor([0.0, *AHEAD]))
-    told = np.concatenate([part.double().numpy() for part in (reference.position, reference.velocity, reference.acceleration)], -1)
+    haste = tracks.haste[..., None]
+    reference, pace = tracks.at(state.along[..., None] + haste * stopping[..., None] * torch.tensor([0.0, *AHEAD])), haste[..., None]
+    motion = reference.position, pace * reference.velocity, pace * pace * reference.acceleration
+    told = np.concatenate([part.double().numpy() for part in motion], -1)
     out = tuple(np.empty((*state.along.shape, width)) for width in (OBSERVATION, 2, 2))
     tell(
         _exact(state.position, state.velocity, state.last, state.late, state.rate),

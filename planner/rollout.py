@@ -107,7 +107,6 @@ class FleetSimulation:
         rest, nothing = torch.zeros(fleets, robots), torch.zeros(fleets, robots, 2)
         self.state = FleetState(begun[..., :2].clone(), begun[..., 2:4].clone(), nothing, rest, rest.clone(), torch.ones(fleets, robots))
         self.time, self.stuck = 0.0, torch.zeros(fleets, robots)  # s
-        self.begun = torch.zeros(fleets)  # s, when the present plans began
         self.limit = config.time_over_plan * self.tracks.horizon + config.spare_time  # s
         self.arrived = torch.zeros(fleets, robots, dtype=torch.bool)  # and still there
         self.reached = self.arrived.clone()  # at any time
@@ -126,20 +125,25 @@ class FleetSimulation:
         return self.finished | (self.time >= self.limit)
 
     def follow(self, fleet: int, plan: Plan) -> None:
-        """From now on a fleet follows another plan, which begins now where its robots are; ValueError if a robot has no curve."""
+        """From now on a fleet follows another plan, as fast as it can, which begins now where its robots are.
+
+        Raises:
+            ValueError: a robot has no curve.
+        """
         fresh, robots = FleetTracks.of_plans([plan]), self.goal.shape[1]
         most = max(self.tracks.motion.shape[2], fresh.motion.shape[2])
         motion, added = _longer(self.tracks.motion, most).clone(), _longer(fresh.motion, most)
         motion[fleet] = added[0]
         horizon = self.tracks.horizon.clone()
         horizon[fleet] = fresh.horizon[0]
-        self.tracks = FleetTracks(motion, horizon)
+        haste = self.tracks.haste.clone()
+        haste[fleet] = fresh.hastened(*(part[fleet : fleet + 1] for part in (self.bodies.v_max, self.bodies.a_max))).haste[0]
+        self.tracks = FleetTracks(motion, horizon, haste)
         waits = fresh.waits(self.bodies.radius[fleet : fleet + 1], self.config.room * float(self.bodies.radius.mean()))[0]
         wide = max(self.waits.shape[-1], waits.shape[-1])
         self.waits = np.stack([_wider(waits if k == fleet else one, wide) for k, one in enumerate(self.waits)])
         along, late = self.state.along.clone(), self.state.late.clone()
         along[fleet], late[fleet] = torch.zeros(robots), torch.zeros(robots)
-        self.begun[fleet] = self.time
         self.state = FleetState(self.state.position, self.state.velocity, self.state.last, along, late, self.state.rate)
         self.view = self._view()
 
@@ -162,7 +166,7 @@ class FleetSimulation:
         room = torch.minimum(self._room(middle, (before + self.strangers.position) / 2.0), self._room(position, self.strangers.position))
         self.time += tick
         along, rate = self._clocks(position)
-        late = (self.time - self.begun[:, None] - along).clamp_min(0.0)
+        late = state.late + tick * (1.0 - rate)
         self.state = FleetState(position, velocity, acceleration, along, torch.where(self.arrived, 0.0, late), rate)
         self.least_room = torch.minimum(self.least_room, room)
         ended, goes = self.reached | self.collided, (position - self.goal).norm(dim=-1) / self.bodies.radius
@@ -221,22 +225,22 @@ class FleetSimulation:
         """How far along its plan each robot is after the tick, and how fast its clock goes."""
         config, tick = self.config, self.config.filter.tick
         if not config.clocks:
-            along = (self.time - self.begun)[:, None].expand_as(self.state.along)
-            return along.clone(), torch.ones_like(along)
+            return self.state.along + tick * self.tracks.haste, torch.ones_like(self.state.along)
         behind = (self.tracks.at(self.state.along).position - position).norm(dim=-1)
         rate = (1.5 - behind / self.bodies.radius).clamp(0.0, 1.0)
         if not config.order:
-            return self.state.along + tick * rate, rate
+            return self.state.along + tick * self.tracks.haste * rate, rate
         unit = INTERVAL * WAIT_EVERY
         along, able = self.state.along.double().numpy() / unit, rate.double().numpy()
-        stopping = (self.bodies.v_max / self.bodies.a_max).double().numpy() / unit
+        stopping = (self.tracks.haste * self.bodies.v_max / self.bodies.a_max).double().numpy() / unit
         ahead = int(np.ceil(2.0 * float(stopping.max()))) + 1
         rows = range(len(along))
         free = np.stack([free_until(self.waits[k], along[k], along[k], ahead) for k in rows])
         pace = np.stack([paces(self.waits[k], along[k], able[k], stopping[k], ahead) for k in rows])
         left = torch.from_numpy((free - along) * unit).float().clamp_min(0.0)
-        step = torch.minimum(tick * torch.from_numpy(pace).float(), left)
-        return self.state.along + step, step / tick
+        full = tick * self.tracks.haste
+        step = torch.minimum(full * torch.from_numpy(pace).float(), left)
+        return self.state.along + step, step / full
 
     def _room(self, position: Tensor, strangers: Tensor) -> Float[Tensor, "S N"]:
         """Room of each robot to the nearest robot, stranger or wall, m."""

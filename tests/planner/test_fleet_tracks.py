@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from maps.curve import DEGREE, curve_basis
-from planner.fleet_tracks import INTERVAL, WAIT_EVERY, FleetTracks, free_until, sample_curves
+from planner.fleet_tracks import INTERVAL, WAIT_EVERY, FleetTracks, free_until, paces, sample_curves
 from safety_filter.timed_curve import TimedCurve
 
 
@@ -17,7 +17,7 @@ def _curve(start: tuple[float, float], goal: tuple[float, float], horizon: float
 
 def _tracks(*curves: TimedCurve) -> FleetTracks:
     motion = torch.from_numpy(sample_curves(curves).astype(np.float32))[None]
-    return FleetTracks(motion, torch.tensor([curves[0].span[1]], dtype=torch.float32))
+    return FleetTracks(motion, torch.tensor([curves[0].span[1]], dtype=torch.float32), torch.ones(1, len(curves)))
 
 
 def test_samples_are_those_of_the_curve() -> None:
@@ -77,3 +77,39 @@ def test_whoever_is_furthest_behind_never_waits() -> None:
         assert free[last] >= np.floor(along[last]) + 1
         held += int((free < np.floor(along) + 1).any())
     assert held > 20
+
+
+def test_robots_in_a_row_find_a_common_pace() -> None:
+    """Five in a convoy, each two places behind the next, all at rest: fails if each takes the others to go on as slowly as they do."""
+    waits = np.full((5, 5, 400), -1, np.int32)
+    for i in range(1, 5):
+        waits[i, i - 1] = np.arange(400) - 2
+        waits[i - 1, i] = np.arange(400) - 2  # and the one before is near where the one behind was, two places earlier
+    along, able, stopping = np.full(5, 40.0), np.ones(5), np.full(5, 10.0)
+    np.testing.assert_allclose(paces(waits, along, able, stopping, 21), 1.0)
+    held = able.copy()
+    held[0] = 0.0
+    slowed = paces(waits, along, held, stopping, 21)
+    assert slowed[0] == 0.0
+    assert slowed[1] == pytest.approx(0.2)  # two places ahead, of ten
+    assert (np.diff(slowed[1:]) >= 0.0).all()
+
+
+def test_nobody_goes_at_more_than_it_is_able_to() -> None:
+    free = np.full((3, 3, 100), -1, np.int32)
+    able = np.array([0.0, 0.4, 1.0])
+    np.testing.assert_allclose(paces(free, np.full(3, 10.0), able, np.full(3, 10.0), 21), able)
+
+
+def test_a_plan_that_is_slow_for_a_robot_is_gone_along_faster() -> None:
+    """Within the limits: fails if the pace of all is that of the one with the longest way, or if accelerations grow by the pace alone."""
+    tracks = _tracks(_curve((0.0, 0.0), (8.0, 0.0), 12.0), _curve((0.0, 2.0), (1.0, 2.0), 12.0), _curve((0.0, 4.0), (3.0, 4.0), 12.0))
+    v_max, a_max = torch.ones(1, 3), torch.tensor([[1.0, 1.0, 0.25]])
+    haste = tracks.hastened(v_max, a_max).haste
+    speed, effort = (tracks.motion[..., 2 * k : 2 * k + 2].norm(dim=-1).amax(-1) for k in (1, 2))
+    assert ((haste * speed <= 0.9 * v_max + 1e-5) | (haste == 1.0)).all()
+    assert ((haste**2 * effort <= 0.8 * a_max + 1e-5) | (haste == 1.0)).all()
+    assert float(haste[0, 0]) < 1.2
+    assert float(haste[0, 1]) == 3.0
+    assert 1.0 < float(haste[0, 2]) < 2.0
+    assert torch.equal(tracks.haste, torch.ones(1, 3))

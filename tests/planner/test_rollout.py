@@ -163,7 +163,7 @@ def _states(turn: float, shift: list[float], order: list[int] | None = None) -> 
         torch.full((1, 4, 4), 4.0), torch.full((1, 2), -100.0), torch.full((1,), 100.0), torch.full((1, 2), 4.0), torch.zeros(1)
     )
     bodies = FleetBodies(0.25 * ones, ones, ones)
-    return view(state, FleetTracks(motion, torch.tensor([4.0])), goal @ matrix.T + moved, (bodies, open_floor, disc)).observation
+    return view(state, FleetTracks(motion, torch.tensor([4.0]), ones), goal @ matrix.T + moved, (bodies, open_floor, disc)).observation
 
 
 def test_turning_and_shifting_the_world_changes_nothing_that_robots_are_told() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from maps.sampling import SamplingConfig, sample_scenario
 from planner.distance_fields import DistanceFields
-from planner.fleet_tracks import FleetTracks
+from planner.fleet_tracks import FleetTracks, Reference
 from planner.fleet_view import AHEAD, OBSERVATION, Discs, FleetBodies, FleetState, into_frame, out_of_frame, view
 from planner.view_kernel import FEATURES, FEEL, NEIGHBORS, RING
 
@@ -20,8 +20,8 @@ def _told(state: FleetState, tracks: FleetTracks, goal: Tensor, around: Around) 
     bodies, fields, discs = around
     size, speed = bodies.radius[..., None], bodies.v_max[..., None]
     stopping = bodies.v_max / bodies.a_max
-    times = state.along[..., None] + stopping[..., None] * torch.tensor([0.0, *AHEAD])
-    reference = tracks.at(times)
+    times = state.along[..., None] + tracks.haste[..., None] * stopping[..., None] * torch.tensor([0.0, *AHEAD])
+    reference = _hastened(tracks, times)
     way = reference.position - state.position[..., None, :]
     axis = _axis(reference.velocity[..., 0, :], way[..., 1, :], goal - state.position, bodies)
     nominal = _nominal(state, tracks, bodies)
@@ -46,8 +46,14 @@ def _told(state: FleetState, tracks: FleetTracks, goal: Tensor, around: Around) 
     return torch.cat(parts, -1), axis, nominal
 
 
+def _hastened(tracks: FleetTracks, times: Tensor) -> Reference:
+    """Plans that are gone along faster: velocities grow with the pace, accelerations with its square."""
+    at, haste = tracks.at(times), tracks.haste.view(*tracks.haste.shape, *(1,) * (times.ndim - 1))
+    return Reference(at.position, haste * at.velocity, haste**2 * at.acceleration)
+
+
 def _nominal(state: FleetState, tracks: FleetTracks, bodies: FleetBodies) -> Tensor:
-    at, rate = tracks.at(state.along), state.rate[..., None]
+    at, rate = _hastened(tracks, state.along), state.rate[..., None]
     pace = (2.0 * bodies.a_max / bodies.v_max)[..., None]  # 1/s
     pull = pace * pace * (at.position - state.position) + 2.0 * pace * (rate * at.velocity - state.velocity)
     wanted = rate * rate * at.acceleration + pull
@@ -133,7 +139,12 @@ def _fleets(robots: int, discs: int, seed: int) -> tuple[FleetState, FleetTracks
     size = 0.3 * uniform(2, discs)
     size[:, ::3] = 0.0  # not there
     seen = Discs(8.0 * uniform(2, discs, 2), uniform(2, discs, 2) - 0.5, size)
-    return state, FleetTracks(motion, torch.tensor([4.0, 4.0])), goal, (bodies, DistanceFields.of_scenes(scenes, 0.1), seen)
+    return (
+        state,
+        FleetTracks(motion, torch.tensor([4.0, 4.0]), 1.0 + 2.0 * uniform(2, robots)),
+        goal,
+        (bodies, DistanceFields.of_scenes(scenes, 0.1), seen),
+    )
 
 
 @pytest.mark.parametrize(("robots", "discs"), [(1, 0), (1, 2), (3, 1), (12, 5)])
@@ -163,7 +174,7 @@ def test_a_ring_has_its_rays_evenly() -> None:
     state = FleetState(torch.tensor([[[0.0, 0.9]]]).double(), nothing, nothing, 0.0 * one, 0.0 * one, one)
     still = torch.tensor([[[[0.0, 0.9, 0, 0, 0, 0]] * 3]]).double()
     around = (FleetBodies(0.25 * one, one, one), fields, Discs(torch.zeros(1, 0, 2), torch.zeros(1, 0, 2), torch.zeros(1, 0)))
-    told = view(state, FleetTracks(still, torch.tensor([1.0])), torch.tensor([[[5.0, 0.9]]]).double(), around).observation[0, 0]
+    told = view(state, FleetTracks(still, torch.tensor([1.0]), one), torch.tensor([[[5.0, 0.9]]]).double(), around).observation[0, 0]
     ring = told[-NEIGHBORS * FEATURES - RING : -NEIGHBORS * FEATURES] * FEEL * 0.25 + 0.25
     angle = 2.0 * math.pi * torch.arange(RING) / RING
     expected = (0.9 + FEEL * 0.25 * angle.sin()).clamp(0.25 - FEEL * 0.25, 0.25 + FEEL * 0.25)
