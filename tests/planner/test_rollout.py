@@ -224,3 +224,55 @@ def test_demonstrations_are_whole_episodes_of_what_was_done(crossing: tuple[Scen
     np.testing.assert_allclose(size, np.linalg.norm(rows["actions"], axis=1), atol=1e-4)
     inner = ~rows["terminals"][:-1]
     np.testing.assert_array_equal(rows["next_observations"][:-1][inner], rows["observations"][1:][inner])
+
+
+def test_whoever_leaves_its_goal_has_not_arrived_until_the_fleet_is_done(planner: Planner) -> None:
+    """One stands at its goal, is pushed away and comes back, while the other is on its way; then what is done no longer counts."""
+    scenario = _scenario([[1, 1], [1, 4]], [[1, 1], [4, 4]], 9.0)
+    simulation = FleetSimulation([scenario], [planner.plan(scenario)], NOBODY, 0)
+
+    def pushed(far: float) -> None:
+        away = torch.tensor([[[far, 0.0], [0.0, 0.0]]])
+        simulation.state = replace(simulation.state, position=simulation.state.position + away)
+        simulation.step(simulation.nominal())
+
+    pushed(0.0)
+    assert simulation.arrived[0].tolist() == [True, False]
+    first = float(simulation.finish[0, 0])
+    pushed(0.2)
+    assert simulation.arrived[0].tolist() == [True, False]
+    pushed(0.3)
+    assert simulation.arrived[0].tolist() == [False, False]
+    assert simulation.reached[0].tolist() == [True, False]
+    _run(simulation)
+    assert bool(simulation.arrived.all())
+    assert float(simulation.finish[0, 0]) > first + 0.5
+    pushed(1.0)
+    assert bool(simulation.arrived.all())
+    assert bool(simulation.over.all())
+
+
+def test_a_fleet_whose_time_is_over_does_not_arrive_later(planner: Planner) -> None:
+    """Another fleet beside it has more time: fails if all count for as long as any is on its way."""
+    short, long = _scenario([[1, 1]], [[7, 1]], 9.0), _scenario([[1, 5]], [[7, 5]], 30.0)
+    world = replace(NOBODY, time_over_plan=0.5, spare_time=0.0)
+    simulation = FleetSimulation([short, long], [planner.plan(short), planner.plan(long)], world, 0)
+    _run(simulation)
+    assert float((simulation.state.position[0, 0] - simulation.goal[0, 0]).norm()) < 0.05
+    assert not bool(simulation.arrived.any())
+    assert float(simulation.finish[0, 0]) == float("inf")
+
+
+def test_a_new_plan_is_gone_along_as_fast_as_limits_allow(planner: Planner) -> None:
+    """20 s for 3 m: as a new plan it takes half of that, and the plan that a fleet begins with keeps its time."""
+    scenario = _scenario([[1, 1]], [[4, 1]], 20.0)
+    plan = planner.plan(scenario)
+    ends = []
+    for anew in (False, True):
+        simulation = FleetSimulation([scenario], [plan], NOBODY, 0)
+        if anew:
+            simulation.follow(0, plan)
+        _run(simulation)
+        ends.append(float(simulation.finish.max()))
+    assert ends[0] == pytest.approx(20.0, abs=2.0)
+    assert ends[1] < 0.6 * ends[0]
