@@ -124,8 +124,11 @@ class Strangers:
         leads_on = self.joined.any(-1)  # whoever begins elsewhere stands there for good
         best = torch.where(leads_on, apart, 0.0).amax(1, keepdim=True)  # in a crowd nowhere is far from all
         far = apart > torch.minimum(self.config.apart * radius.amax(1, keepdim=True), 0.9 * best)
-        good = (far & leads_on).float() + 1e-9 * apart
-        return torch.multinomial(good + 1e-12, max(self.config.count, 1), generator=self.generator)[:, : self.config.count]
+        good = far & leads_on
+        rest = torch.where(leads_on & ~good, apart, 0.0)
+        share = rest / rest.amax(1, keepdim=True).clamp_min(1e-6)
+        weight = good.float() + 1e-9 * share**32 + 1e-30  # where good places are too few, the furthest of the others
+        return torch.multinomial(weight, max(self.config.count, 1), generator=self.generator)[:, : self.config.count]
 
     def _next(self, here: Int[Tensor, "S K"]) -> Int[Tensor, "S K"]:
         """Any place that can be reached in a straight line; the same one where there is none at all."""

@@ -68,3 +68,15 @@ def test_in_a_crowd_strangers_begin_as_far_from_all_as_can_be() -> None:
     for seed in range(20):
         strangers = _strangers(ways, seed=seed)
         assert float(torch.cdist(strangers.position, starts[None]).min()) > 0.25
+
+
+def test_where_one_place_is_good_the_second_stranger_takes_the_next_best() -> None:
+    """A robot stands where all other places are: fails if, once the good ones are taken, any will do."""
+    strangers = _strangers(_open_way())
+    strangers.config = StrangerConfig(2)
+    places = torch.zeros_like(strangers.places)
+    places[0, 0], places[0, 1] = torch.tensor([5.0, 0.0]), torch.tensor([0.8, 0.0])
+    strangers.places, strangers.joined = places, torch.ones_like(strangers.joined)
+    for seed in range(50):
+        strangers.generator.manual_seed(seed)
+        assert set(strangers._first(torch.zeros(1, 1, 2), torch.full((1, 1), 0.25))[0].tolist()) == {0, 1}
