@@ -112,7 +112,7 @@ def view(state: FleetState, tracks: Tracks, goal: Float[Tensor, "S N 2"], around
     tell(
         _exact(state.position, state.velocity, state.last, state.late, state.rate),
         told,
-        *_exact(goal),
+        _exact(goal)[0],
         _exact(bodies.radius, bodies.v_max, bodies.a_max),
         _exact(discs.position, discs.velocity, discs.radius),
         (fields.value.numpy(), *_exact(fields.origin, fields.cell, fields.corners, fields.closed)),
