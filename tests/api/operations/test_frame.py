@@ -59,7 +59,8 @@ def test_lines_of_the_web_server_and_tracebacks_are_json_too(lines) -> None:
         raise ValueError("no")
     except ValueError:
         logging.getLogger("flowfleet.engine").exception("failed", extra={"robots": 3})
-    first, second = lines()
+    found = {line["message"]: line for line in lines()}  # servers of other tests may still be ending
+    first, second = found["started 3"], found["failed"]
     assert (first["message"], first["logger"]) == ("started 3", "uvicorn.error")
     assert "color_message" not in first
     assert (second["message"], second["level"], second["robots"]) == ("failed", "error", 3)
