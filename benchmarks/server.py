@@ -56,6 +56,8 @@ def running_server(url: str | None = None, settings: dict[str, str] | None = Non
     started = time.perf_counter()
     command = [str(Path(sys.executable).with_name("flowfleet")), "serve", "--port", "0"]
     with ExitStack() as stack:
+        if log is not None:
+            log.parent.mkdir(parents=True, exist_ok=True)
         errors = None if log is None else stack.enter_context(log.open("ab"))
         quiet = {"FLOWFLEET_LOG_LEVEL": "WARNING", "FLOWFLEET_STORE_URL": "sqlite://"} if log is None else {}
         environment = quiet | os.environ | (settings or {})
