@@ -111,6 +111,7 @@ CAPABILITIES_ANSWER: dict[str, Any] = {
     "caps": {"max_robots": 256, "max_horizon_s": 600.0},
     "sources": ["flow", "search", "straight"],
     "models": [{"name": "generator", "version": "2", "sha256": "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"}],
+    "agents": ["flowrl", "fql", "gfp", "sfp"],
     "device": "cpu",
     "formats": {
         "requests": ["application/json", "application/msgpack"],
