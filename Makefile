@@ -9,6 +9,7 @@ STAMP := $(VENV)/.installed
 TORCH_INDEX ?=
 HOST ?= 127.0.0.1
 PORT ?= 8000
+# Tests run in two processes, a file in one of them; PYTEST_ARGS="-n 0 -x tests/maps" runs some in one.
 PYTEST_ARGS ?=
 BENCH_ARGS ?=
 IMAGE_ARGS ?= $(if $(TORCH_INDEX),--build-arg=TORCH_INDEX=$(TORCH_INDEX))
@@ -33,7 +34,8 @@ serve: $(STAMP)  ## start the planning server
 	@$(BIN)/flowfleet serve --host $(HOST) --port $(PORT)
 
 test: $(STAMP)  ## run the tests
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/flowfleet plan examples/warehouse_16.json -o /dev/null  # compiles the kernels before two processes want them
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 check: $(STAMP)  ## lint, format, import directions, types
 	@$(BIN)/ruff check .

@@ -14,6 +14,7 @@ import typer
 
 from api.commands import policy, rollout, warm  # noqa: F401 - their commands join those of training
 from api.commands.train import app as training
+from api.cores import limit_threads
 from api.kernels import settle_kernels
 
 NOT_ALL = 3  # exit code: some lines were not planned, or not safe
@@ -183,21 +184,6 @@ def version() -> None:
     from importlib.metadata import version as installed
 
     typer.echo(f"flowfleet {installed('flowfleet')}")
-
-
-def limit_threads() -> None:
-    """One thread for each numerical library, before any of them is loaded.
-
-    They are used from several threads already, and more of them than cores slow each other down many times over.
-    Waiting threads sleep rather than spin.
-    """
-    for name, value in (
-        ("OMP_NUM_THREADS", "1"),
-        ("NUMBA_NUM_THREADS", "1"),
-        ("OPENBLAS_NUM_THREADS", "1"),
-        ("OMP_WAIT_POLICY", "PASSIVE"),
-    ):
-        os.environ.setdefault(name, value)
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""How many cores this process may use, and how many of them planning takes."""
+"""How many cores this process may use, how many of them planning takes, and what libraries may start of their own."""
 
 from __future__ import annotations
 
@@ -44,3 +44,18 @@ def planner_threads(chosen: int | None = None) -> int:
         chosen: by whoever runs the server; goes before the default.
     """
     return chosen if chosen is not None else min(cores_at_hand(), MOST)
+
+
+def limit_threads() -> None:
+    """One thread for each numerical library, before any of them is loaded.
+
+    They are used from several threads already, and more of them than cores slow each other down many times over.
+    Waiting threads sleep rather than spin.
+    """
+    for name, value in (
+        ("OMP_NUM_THREADS", "1"),
+        ("NUMBA_NUM_THREADS", "1"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("OMP_WAIT_POLICY", "PASSIVE"),
+    ):
+        os.environ.setdefault(name, value)

@@ -1,8 +1,16 @@
-"""Compiled functions are left out of the shape checker: numba compiles and caches the plain function, not a wrapper of it."""
+"""Numerical libraries keep to one thread here as they do in `flowfleet`; compiled functions are left out of the shape checker.
+
+Two threads for a small network wait for each other more than they work wherever another process is busy. Numba compiles
+and caches the plain function, not a checking wrapper of it.
+"""
 
 import ast
 
 from jaxtyping import _import_hook
+
+from api.cores import limit_threads
+
+limit_threads()
 
 _is_marked = _import_hook._is_no_type_check
 
@@ -15,7 +23,9 @@ def _is_compiled_or_marked(decorator: ast.AST) -> bool:
 _import_hook._is_no_type_check = _is_compiled_or_marked
 
 
-def pytest_sessionstart() -> None:
+def pytest_sessionstart(session) -> None:
+    if hasattr(session.config, "workerinput"):  # the process that started the workers has done it
+        return
     from pathlib import Path
 
     from maps.kernel_cache import drop_stale_kernels

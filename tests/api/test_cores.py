@@ -41,7 +41,7 @@ def test_one_core_is_planned_on_by_one_thread_beside_a_rival_too() -> None:
     core = min(os.sched_getaffinity(0))
     rival = subprocess.Popen([sys.executable, "-c", "while True: pass"], preexec_fn=lambda: os.sched_setaffinity(0, {core}))
     try:
-        code = f"import os; os.sched_setaffinity(0, {{{core}}}); from api.cli import limit_threads; limit_threads()" + THREADS
+        code = f"import os; os.sched_setaffinity(0, {{{core}}}); from api.cores import limit_threads; limit_threads()" + THREADS
         environment = {key: value for key, value in os.environ.items() if not key.startswith(("OMP", "NUMBA", "OPENBLAS"))}
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, timeout=300)
     finally:

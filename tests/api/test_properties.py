@@ -4,7 +4,7 @@ import copy
 import json
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, reject, settings
 from hypothesis import strategies as st
 
 from api.answers import CheckAnswer, PlanAnswer, ProblemAnswer
@@ -77,6 +77,9 @@ def fleets(draw) -> dict[str, Any]:
 def judged(client, body: Any) -> int:
     """Sends a request and holds the answer against its schema and the certificate."""
     answer = client.post("/v1/plans", content=json.dumps(body), headers={"content-type": "application/json"})
+    if answer.status_code == 503:  # a machine busy with other work: refused in good time is truthful, and shows nothing here
+        assert ProblemAnswer.model_validate(answer.json()).code == "OVERLOADED"
+        reject()
     if answer.status_code != 200:
         assert answer.status_code in (400, 422), answer.text
         assert ProblemAnswer.model_validate(answer.json()).errors

@@ -11,7 +11,6 @@ from models.condition import Condition, RobotEncoder, Surveyed, condition_on, pa
 from models.path_frame import SAMPLES
 from models.surroundings import ASIDE
 
-torch.set_num_threads(1)
 FRAMED = ("place", "heading")  # these turn with the world; all else stays
 OF_PAIRS = 17  # each of forward, left and nearness
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from models.condition import Surveyed, condition_on
 from models.dit import DiT
 
-torch.set_num_threads(1)
 TIMES = torch.tensor([[0.0, 0.3, 0.8]])
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from models.flow import LATEST, integrate, interpolate, spread, velocity
 
-torch.set_num_threads(1)
 FIELD = torch.tensor([[-0.5, 2.0], [-2.0, 0.3]], dtype=torch.float64)
 
 

@@ -11,7 +11,6 @@ from models.condition import Surveyed
 from models.dit import DiT
 from models.training.generator import FlowLossConfig, flow_loss
 
-torch.set_num_threads(1)
 EVEN = FlowLossConfig(tolerance=math.inf)
 
 

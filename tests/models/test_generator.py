@@ -15,7 +15,6 @@ from models.dit import DiT
 from models.generator import Generator, SamplingConfig
 from models.path_frame import headings, rotate_into, sample_times
 
-torch.set_num_threads(1)
 COUNT = 30  # control points
 ENDS = np.array([0.0, 1.0])
 CONFIG = SamplingConfig(steps=2, temperature=0.7)

@@ -9,7 +9,6 @@ from maps.curve import END_POINTS, curve_basis
 from models.normalizer import BASIS, Normalizer
 from models.path_frame import KNOTS, SAMPLES, sample_times
 
-torch.set_num_threads(1)
 SPREAD = torch.tensor([[3.0, 1.0], [0.5, 2.0], [0.2, 0.4], [0.1, 0.05]], dtype=torch.float64)  # radii, forward and left
 
 

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from models.path_frame import KNOTS, SAMPLES, WINDOW, headings, rotate_into, rotate_out_of, sample_times
 
-torch.set_num_threads(1)
 U = torch.from_numpy(sample_times())
 EAST, NORTH, WEST = torch.eye(2).double()[0], torch.eye(2).double()[1], -torch.eye(2).double()[0]
 

@@ -14,7 +14,6 @@ from maps.scene import Grid, Polygon, Scene
 from models.path_frame import sample_times
 from models.surroundings import ASIDE, LEAST, MOST, free_room
 
-torch.set_num_threads(1)
 RADIUS, MARGIN = 0.5, 0.1
 MIDDLE = 8  # the knot at half time
 U = torch.from_numpy(sample_times())[:, None]

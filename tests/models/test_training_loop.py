@@ -14,7 +14,6 @@ from models.training.loop import TrainingConfig, train
 from models.training.schedule import Every
 from models.training.state import averaged_weights, start_from_weights, stored_states
 
-torch.set_num_threads(1)
 SLOPE = torch.tensor([[2.0, -1.0, 0.5]])
 SHORT = TrainingConfig(
     steps=40, batch=16, warm_up=5, learning_rate=0.05, ema=0.9, checkpoint_every=Every(steps=10), log_every=10, seed=5, tensorboard=False

@@ -20,8 +20,6 @@ from planner.generation import RELEASED, survey
 from safety_filter.problem import FilterConfig
 from safety_filter.solver import SafetyFilter
 
-torch.set_num_threads(1)
-
 
 def arrays(path: Path) -> dict[str, np.ndarray]:
     with np.load(path) as shard:

@@ -15,8 +15,6 @@ from planner.experts import ExpertConfig, find_experts
 from safety_filter.solver import SafetyFilter
 from safety_filter.verify import certify
 
-torch.set_num_threads(1)
-
 
 def swap(scene: Scene, ends: list[list[list[float]]]) -> Scenario:
     place = torch.tensor(ends, dtype=torch.float64)

@@ -37,7 +37,6 @@ class Counting(Proposer):
 
 @pytest.fixture(scope="module")
 def proposer() -> Counting:
-    torch.set_num_threads(1)
     released = load_generator()
     return Counting(released.generator, released.identity)
 

@@ -24,7 +24,6 @@ from planner.generation import RELEASED, Proposer, load_generator, network_confi
 from planner.plan import PlanOptions
 from planner.task import Task
 
-torch.set_num_threads(1)
 Move = Callable[[np.ndarray], np.ndarray]
 
 

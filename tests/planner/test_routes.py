@@ -15,7 +15,6 @@ from maps.trajectory import TrajectoryBatch
 from planner.proposals import control_count
 from planner.routes import routes
 
-torch.set_num_threads(1)
 HORIZON = 30.0
 ROOM = (0.0, 0.0, 10.0, 10.0)
 WALL = Polygon(np.array([[4.5, 0.0], [5.5, 0.0], [5.5, 8.0], [4.5, 8.0]]))

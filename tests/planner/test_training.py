@@ -22,7 +22,6 @@ from planner.expert_batches import ExpertSet
 from planner.generation import Proposer, network_config
 from planner.training import GeneratorTraining, train_generator
 
-torch.set_num_threads(1)
 TINY = GeneratorTraining(
     loop=TrainingConfig(
         steps=30, warm_up=5, learning_rate=3e-3, ema=0.9, checkpoint_every=Every(steps=10), log_every=5, seed=2, tensorboard=False

@@ -15,7 +15,6 @@ from planner.warm_examples import ExampleConfig, ExamplePool, WarmBatchConfig, m
 from safety_filter.training import WarmLossConfig
 from safety_filter.warm_start import RELEASED, WarmStartConfig, load_warm_start
 
-torch.set_num_threads(1)
 SIZES = WarmStartConfig(width=32, layers=1, heads=2, pair=8)
 EXAMPLES = ExampleConfig(seed=5, count=24, robots=(1, 5))
 TINY = WarmStartTraining(

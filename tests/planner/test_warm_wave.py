@@ -41,7 +41,6 @@ def curves(plan: Plan) -> list[bytes]:
 @pytest.fixture(scope="module")
 def planner() -> Planner:
     """One that asks for straight lines, too, whatever that costs."""
-    torch.set_num_threads(1)
     return load_planner().replace(warm_lines=(3, 64))
 
 
