@@ -64,7 +64,7 @@ def server_url(client):
     from api.serving import listening_socket
 
     listener = listening_socket("127.0.0.1", 0)
-    server = uvicorn.Server(uvicorn.Config(client.app, log_config=None, lifespan="off"))
+    server = uvicorn.Server(uvicorn.Config(client.app, log_config=None, lifespan="off", timeout_graceful_shutdown=10))
     serving = client.portal.start_task_soon(server.serve, [listener])
     while not server.started:
         assert not serving.done(), "the server ended"
