@@ -47,7 +47,8 @@ def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int,
 
     with warnings.catch_warnings(), torch.inference_mode():
         warnings.simplefilter("ignore")  # of the tracer: no size that it sees is kept
-        decoder = TorchScriptPythonDecoder(module, example_input=example)
+        # tracing twice to compare is left to the tests: it takes longer than all the rest
+        decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
     frontend = FrontEndManager().load_by_framework("pytorch")
     model = frontend.convert(frontend.load(decoder))
     hints: dict[str, str] = {

@@ -6,6 +6,8 @@ and caches the plain function, not a checking wrapper of it.
 
 import ast
 
+import jaxtyping
+import pytest
 from jaxtyping import _import_hook
 
 from api.cores import limit_threads
@@ -31,3 +33,9 @@ def pytest_sessionstart(session) -> None:
     from maps.kernel_cache import drop_stale_kernels
 
     drop_stale_kernels(Path(__file__).resolve().parents[1] / name for name in ("maps", "planner", "safety_filter"))
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """No shapes are checked: for tests that learn over hundreds of updates, the shapes of which other tests have checked."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)

@@ -7,9 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 
+class _Undrawn(nn.Linear):
+    def reset_parameters(self) -> None:
+        """Draws nothing, as torch's own generator is left alone."""
+
+
 def dense(inputs: int, outputs: int, generator: torch.Generator) -> nn.Linear:
     """A linear layer with Xavier-uniform weights and no bias at the start; source: Glorot and Bengio (2010)."""
-    layer = nn.Linear(inputs, outputs, device="meta").to_empty(device="cpu")  # draws nothing itself
+    layer = _Undrawn(inputs, outputs)
     nn.init.xavier_uniform_(layer.weight, generator=generator)
     nn.init.zeros_(layer.bias)
     return layer

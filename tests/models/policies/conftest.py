@@ -96,7 +96,7 @@ def random_batch(seeded):
 
 
 @pytest.fixture
-def bandit(seeded):
+def bandit(seeded, unchecked):
     generator = seeded(3)
     observation = 2.0 * torch.rand(4096, 1, generator=generator) - 1.0
     side = torch.where(torch.rand(4096, 1, generator=generator) < 0.5, 1.0, -1.0)

@@ -182,6 +182,7 @@ def euler_shift(flow, steps):
     return float(x)
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_divergence_learns_the_gaussian_shift(small, gaussian, seeded):
     """Of N(0, .25^2) and the value a / 2, c = beta, in five steps. Removed: the price in the field's loss: the box's edge."""
     base = gaussian(0.0, 0.25).velocity
@@ -221,6 +222,7 @@ def modes(seeded):
     return batch
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_value_on_the_way_is_the_value_of_its_end_and_rises_with_lam(small, modes, seeded):
     """V(x, 0) is Q of where x ends. Removed: the last step's judge, or the direction: no rise. Added: a discount of .9 a step: V is
     off by .2."""

@@ -137,6 +137,7 @@ def test_losses_are_the_published_sum(small, random_batch, seeded):
         assert float(terms[name].detach()) == pytest.approx(float(value.detach()), rel=1e-4, abs=1e-6), name
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_guided_flow_weighs_modes_and_stays_in_the_data(small, seeded):
     """Modes at -.5 and .5, value 1 + a, reference 0 with value 1, eta .5: sigmoid(1) of the samples are in the upper mode, none beyond.
 

@@ -159,6 +159,7 @@ def test_a_known_start_branches_by_its_latent_alone(seeded):
     assert float(alone.std(0).max()) < 1e-5
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_learned_pairs_branch(seeded):
     """Removed: the latent among what the field sees: the ends stay in the middle, or on one side."""
     flow, tube = NetworkConfig((64, 64, 64)), StreamingConfig(k=2.5, sigma0=0.1, sigma1=0.1)
