@@ -31,6 +31,7 @@ class ExecutorConfig:
     off: float = 0.5  # radii that it then is off its plan: whoever only waits for others is not
     patience: float = 12.0  # s behind its plan after which it does not matter why
     again: float = 4.0  # s at least between two plans of a fleet
+    longer: float = 1.4  # times as long after every further plan, up to `patience`
     foresight: float = 3.0  # s that strangers are taken to go on straight; then they are taken to stand
     beyond: float = 6.0  # s more for those who would stand on a goal then
     slow: float = 0.05  # of v_max, below which a robot stands
@@ -92,6 +93,7 @@ class Executor:
         pilot = GivingWay(self.pilot, seed=seed) if self.config.give_way else self.pilot
         horizons = simulation.tracks.horizon.clone()
         asked = torch.full((len(scenarios),), -torch.inf)  # s, when each fleet last got or missed a plan
+        pause = torch.full((len(scenarios),), self.config.again)  # s, until it may ask again
         while not bool(simulation.over.all()):
             if keep:
                 journey.position.append(simulation.state.position.numpy())
@@ -101,7 +103,9 @@ class Executor:
             journey.decisions, journey.ticks = journey.decisions + time.perf_counter() - began, journey.ticks + 1
             if keep:
                 journey.changed.append(step.changed.numpy())
-            for fleet in self.too_late(simulation, asked + self.config.again).nonzero().flatten().tolist():
+            for fleet in self.too_late(simulation, asked + pause).nonzero().flatten().tolist():
+                fresh = simulation.time - asked[fleet] > 2.0 * self.config.patience
+                pause[fleet] = self.config.again if fresh else min(self.config.longer * float(pause[fleet]), self.config.patience)
                 asked[fleet] = simulation.time
                 journey.replans.append((simulation.time, fleet, self._replan(simulation, fleet)))
         return [_outcome(simulation, k, float(horizons[k]), journey) for k in range(len(simulation))], journey
