@@ -30,9 +30,9 @@ def pytest_sessionstart(session) -> None:
         return
     from pathlib import Path
 
-    from maps.kernel_cache import drop_stale_kernels
+    from maps.kernel_cache import COMPILED, drop_stale_kernels
 
-    drop_stale_kernels(Path(__file__).resolve().parents[1] / name for name in ("maps", "planner", "safety_filter"))
+    drop_stale_kernels(Path(__file__).resolve().parents[1] / name for name in COMPILED)
 
 
 @pytest.fixture

@@ -142,6 +142,20 @@ def test_a_fleet_that_is_held_up_is_planned_anew(planner: Planner) -> None:
     assert outcomes["anew"].replans >= 1
 
 
+def test_new_plans_that_do_not_help_are_asked_for_ever_less_often(planner: Planner) -> None:
+    """Removed: the growth of the waits: the third is too short."""
+    scenario = _scenario([[1, 1]], [[7, 1]], 20.0)
+    world = RolloutConfig(strangers=StrangerConfig(1, pace=(0.0, 0.0), apart=2.0))
+    hurried = lambda asked, options: planner.plan(asked, replace(options, deadline=0.0))  # noqa: E731 - no time to find one
+    executor = Executor(Tracking(), hurried)
+    journey = executor.run([scenario], [planner.plan(scenario)], world, 3)[1]
+    waits = np.diff([time for time, _, _ in journey.replans])
+    least = np.minimum(executor.config.again * executor.config.longer ** np.arange(len(waits)), executor.config.patience)
+    assert not any(found for _, _, found in journey.replans)
+    assert len(waits) >= 5
+    assert (waits > least - 0.05).all()
+
+
 def _states(turn: float, shift: list[float], order: list[int] | None = None) -> torch.Tensor:
     c, s = np.cos(turn), np.sin(turn)
     matrix, moved = torch.tensor([[c, -s], [s, c]], dtype=torch.float32), torch.tensor(shift)
