@@ -120,10 +120,11 @@ class Engine:
         Raises:
             Problem: 503 where the planner is not ready, where too many wait, or where the deadline would come first.
         """
+        left = math.inf if options.deadline is None else options.deadline - time.monotonic()
+        if left <= 0.0 and self.state is EngineState.READY:
+            return Answer(expired(scenario, options, "the deadline passed before the request was read"), 0.0)
         entry = self._enter(scenario, options, priority)
-        loop = asyncio.get_running_loop()
-        left = None if options.deadline is None else options.deadline - time.monotonic()
-        timer = None if left is None else loop.call_later(max(left, 0.0), self._expire, entry)
+        timer = asyncio.get_running_loop().call_later(left, self._expire, entry) if left < math.inf else None
         try:
             return await entry.future
         finally:

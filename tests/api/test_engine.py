@@ -161,6 +161,20 @@ def test_a_caller_who_goes_while_it_is_planned_frees_the_planner(planner, order)
     assert ended < 0.5 * whole
 
 
+def test_a_deadline_that_has_passed_already_is_told_so_however_busy_the_planner_is(planner, order) -> None:
+    async def scene(engine: Engine) -> Any:
+        engine.times.learn(order.scenario, order.options, 100.0)
+        busy = asyncio.ensure_future(engine.submit(order.scenario, order.options))
+        while not engine.depth and not engine.active:
+            await asyncio.sleep(0)
+        late = await engine.submit(order.scenario, replace(order.options, deadline=time.monotonic() - 1e-6))
+        await busy
+        return late
+
+    plan = run(planner, scene).plan
+    assert {r.reason.code for r in plan.robots} == {ReasonCode.DEADLINE_EXCEEDED}
+
+
 def test_a_deadline_that_would_come_first_is_refused_at_the_door(planner, order) -> None:
     async def scene(engine: Engine) -> list[Any]:
         engine.times.learn(order.scenario, order.options, 100.0)  # as if such requests took long
