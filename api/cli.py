@@ -5,6 +5,7 @@ Whatever takes time to import is imported by the command that needs it, so that 
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from pathlib import Path
@@ -63,6 +64,7 @@ def serve(
     print_config: Annotated[bool, typer.Option("--print-config", help="print all settings as TOML and end")] = False,
 ) -> None:
     """Starts the planning server; arguments go before FLOWFLEET_<NAME> in the environment, that before the file."""
+    gc.disable()  # until the engine is ready: what is loaded stays, and looking at it again and again takes a seventh of the start
     from api.settings import load_settings
     from maps.errors import InvalidCheckpoint, InvalidInput
 

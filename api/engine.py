@@ -190,8 +190,8 @@ class Engine:
             self.state = EngineState.BROKEN
             log.exception("the planner could not be loaded")
             return
-        gc.collect()
         gc.freeze()  # what is loaded by now stays: later collections need not look at it
+        gc.enable()  # whoever started this process may have put them off until here
         workshop = planner.workshop()
         for _ in range(planner.config.threads - 1):
             other = threading.Thread(target=self._work, args=(workshop,), name="engine", daemon=True)

@@ -8,7 +8,6 @@ from uuid import uuid4
 
 import numpy as np
 import orjson
-from scipy.interpolate import BSpline
 
 from maps.curve import DEGREE, curve_basis
 
@@ -178,6 +177,8 @@ class _CurveWriter:
         """The same for a curve with knots of its own."""
         if self._times is None:
             return None
+        from scipy.interpolate import BSpline
+
         curve = BSpline(knots, control, DEGREE)
         place, speed = (np.ascontiguousarray(curve(self._times, nu=order).T) for order in (0, 1))
         return {"t": self._times, "x": place[0], "y": place[1], "vx": speed[0], "vy": speed[1]}

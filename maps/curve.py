@@ -2,16 +2,16 @@
 
 A curve over [0, horizon] is written in the dimensionless time u = t / horizon; the k-th derivative by t is the k-th
 by u over horizon**k, so every matrix here depends on the number of control points alone and is made once.
-Source: C. de Boor, A Practical Guide to Splines (1978); the matrices come from scipy's BSpline.
+Source: C. de Boor, A Practical Guide to Splines (1978): the recursion of the basis, and derivatives by differences.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from math import comb
 
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.interpolate import BSpline
 from torch import Tensor
 
 DEGREE = 5
@@ -48,8 +48,22 @@ class CurveBasis:
 
 
 def _design(knots: np.ndarray, count: int, degree: int, u: np.ndarray, derivative: int) -> np.ndarray:
-    inside = np.clip(u, knots[degree], knots[count])
-    return BSpline(knots, np.eye(count), degree)(inside, nu=derivative)
+    """As `CurveBasis.matrix`; the last piece holds at the very end as well."""
+    inside = np.clip(np.asarray(u, dtype=np.float64), knots[degree], knots[count])[..., None]
+    piece = np.clip(np.searchsorted(knots, inside, side="right") - 1, degree, count - 1)
+    basis = np.where(np.arange(len(knots) - 1) == piece, 1.0, 0.0)
+    for k in range(1, degree - derivative + 1):
+        share = (inside - knots[:-k]) * _one_over(knots[k:] - knots[:-k])  # of basis i in the way from knot i to knot i + k
+        basis = share[..., :-1] * basis[..., :-1] + (1.0 - share[..., 1:]) * basis[..., 1:]
+    for k in range(degree - derivative + 1, degree + 1):
+        weighted = basis * k * _one_over(knots[k:] - knots[:-k])
+        basis = weighted[..., :-1] - weighted[..., 1:]
+    return basis
+
+
+def _one_over(width: np.ndarray) -> np.ndarray:
+    """Reciprocals; none of no width, whose basis functions vanish."""
+    return np.divide(1.0, width, out=np.zeros_like(width), where=width > 0.0)
 
 
 @lru_cache(maxsize=64)
@@ -75,7 +89,7 @@ def _bezier_extraction(knots: np.ndarray, count: int, degree: int) -> np.ndarray
     width = 1.0 / pieces
     u = (np.arange(pieces)[:, None] + local) * width
     values = np.stack([_one_sided(knots, count, degree, u[k], k) for k in range(pieces)])
-    return np.linalg.solve(_bernstein(degree, local)[None], values)
+    return np.linalg.solve(bernstein(degree, local)[None], values)
 
 
 def _one_sided(knots: np.ndarray, count: int, degree: int, u: np.ndarray, piece: int) -> np.ndarray:
@@ -84,11 +98,10 @@ def _one_sided(knots: np.ndarray, count: int, degree: int, u: np.ndarray, piece:
     return _design(knots, count, degree, np.minimum(u, upper), 0)
 
 
-def _bernstein(degree: int, local: np.ndarray) -> np.ndarray:
-    from scipy.special import comb
-
+def bernstein(degree: int, local: np.ndarray) -> np.ndarray:
+    """Bernstein polynomials of a degree, (T, degree + 1), at places (T,) in [0, 1]."""
     k = np.arange(degree + 1)
-    return comb(degree, k) * local[:, None] ** k * (1.0 - local[:, None]) ** (degree - k)
+    return np.array([comb(degree, i) for i in k]) * local[:, None] ** k * (1.0 - local[:, None]) ** (degree - k)
 
 
 def _quintic_ends(bezier: np.ndarray) -> np.ndarray:
@@ -106,7 +119,7 @@ def _quintic_ends(bezier: np.ndarray) -> np.ndarray:
     rows[5] = powers * (powers - 1)
     curves = value @ np.linalg.inv(rows)
     piece = np.minimum((u * pieces).astype(int), pieces - 1)
-    design = np.einsum("tk,tkn->tn", _bernstein(degree, u * pieces - piece), bezier[piece])
+    design = np.einsum("tk,tkn->tn", bernstein(degree, u * pieces - piece), bezier[piece])
     return np.linalg.lstsq(design, curves, rcond=None)[0]
 
 

@@ -7,8 +7,10 @@ import sys
 import threading
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import fields
 from importlib.util import find_spec
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,11 +19,12 @@ from torch import Tensor, nn
 
 from models.condition import PAIR_FEATURES, ROBOT_FEATURES, Condition
 from models.dit import KNOT_COUNT, DiT, Encoded
+from models.kept_networks import find_network, keep_network, network_key
 from models.normalizer import Normalizer
 from models.surroundings import ASIDE
 
 if TYPE_CHECKING:
-    from openvino import CompiledModel
+    from openvino import CompiledModel, Model
 
 CONDITION = tuple(field.name for field in fields(Condition))
 
@@ -31,7 +34,7 @@ def available() -> bool:
     return find_spec("openvino") is not None
 
 
-def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int, bf16: bool) -> "CompiledModel":
+def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int, bf16: bool, name: str | None = None) -> "CompiledModel":
     """A module of tensors converted and compiled for the CPU.
 
     Args:
@@ -39,18 +42,9 @@ def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int,
         example: its arguments, no two sizes alike that may differ.
         streams: calls that run at once, one thread each.
         bf16: lets the CPU compute in bfloat16, if it can.
+        name: hash of its weights and what else it was built from, to keep the result for later starts; None: it is not kept.
     """
     sys.modules.setdefault("openvino_telemetry", None)  # pyright: ignore[reportArgumentType] - else it reports its use to its makers
-    import openvino
-    from openvino.frontend import FrontEndManager
-    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
-
-    with warnings.catch_warnings(), torch.inference_mode():
-        warnings.simplefilter("ignore")  # of the tracer: no size that it sees is kept
-        # tracing twice to compare is left to the tests: it takes longer than all the rest
-        decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
-    frontend = FrontEndManager().load_by_framework("pytorch")
-    model = frontend.convert(frontend.load(decoder))
     hints: dict[str, str] = {
         "NUM_STREAMS": str(streams),
         "INFERENCE_NUM_THREADS": str(streams),
@@ -59,22 +53,53 @@ def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int,
     with ThreadPoolExecutor(1) as apart:
         # OpenVINO gives the thread that compiles a stack for signals of its own, and takes it away with the model: models that end
         # in another order than they began would leave a caller's thread with a stack that is gone, for the next signal to fall into
-        return apart.submit(openvino.Core().compile_model, model, "CPU", hints).result()
+        return apart.submit(_compiled, module, example, hints, name).result()
+
+
+def _compiled(module: nn.Module, example: tuple[Tensor, ...], hints: dict[str, str], name: str | None) -> "CompiledModel":
+    import openvino
+
+    core = openvino.Core()
+    if name is None:
+        return core.compile_model(_converted(module, example), "CPU", hints)
+    cpu = [str(core.get_property("CPU", entry)) for entry in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    libraries = torch.__version__, openvino.__version__
+    key = network_key(name, type(module).__qualname__, [tensor.shape for tensor in example], hints, cpu, libraries)
+    kept = find_network(key)
+    if kept is not None:
+        with suppress(RuntimeError):  # of a folder that an unlike machine shares
+            return core.import_model(BytesIO(kept), "CPU", hints)
+    compiled = core.compile_model(_converted(module, example), "CPU", hints)
+    keep_network(key, compiled.export_model().getvalue())
+    return compiled
+
+
+def _converted(module: nn.Module, example: tuple[Tensor, ...]) -> "Model":
+    from openvino.frontend import FrontEndManager
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")  # of the tracer: no size that it sees is kept
+        # tracing twice to compare is left to the tests: it takes longer than all the rest
+        decoder = TorchScriptPythonDecoder(module, example_input=example, trace_kwargs={"check_trace": False})
+    frontend = FrontEndManager().load_by_framework("pytorch")
+    return frontend.convert(frontend.load(decoder))
 
 
 class OpenVINONetwork:
     """Stands in for a `DiT` on a CPU; any number of scenes, candidates and robots."""
 
-    def __init__(self, network: DiT, streams: int = 2, bf16: bool = True) -> None:
-        """Converts and compiles.
+    def __init__(self, network: DiT, streams: int = 2, bf16: bool = True, name: str | None = None) -> None:
+        """Converts and compiles, or takes what an earlier start has kept.
 
         Args:
             network: the trained network, on the CPU.
             streams: calls that run at once, one thread each.
             bf16: lets the CPU compute in bfloat16, if it can.
+            name: hash of its weights and what else it was built from, to keep the result for later starts; None: it is not kept.
         """
         self._network = network.eval()
-        self._compiled = compile_module(_Flat(network), _example(network), streams, bf16)
+        self._compiled = compile_module(_Flat(network), _example(network), streams, bf16, name)
         self._requests = threading.local()
 
     @property

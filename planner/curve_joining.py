@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from maps.curve import DEGREE, curve_basis
+from maps.curve import DEGREE, bernstein, curve_basis
 from maps.scenario import Scenario
 from planner.choose import GAUSS
 from planner.plan import Metrics
@@ -140,13 +140,6 @@ def _integrals(curve: TimedCurve) -> Float[np.ndarray, "3"]:
     control, out = curve.pieces[:, 0], []
     for order in range(1, 4):
         control = (CLAMP - order) * np.diff(control, axis=1) / width[:, None, None]
-        size = np.linalg.norm(np.einsum("qk,pkc->pqc", _bernstein(DEGREE - order, local), control), axis=2)
+        size = np.linalg.norm(np.einsum("qk,pkc->pqc", bernstein(DEGREE - order, local), control), axis=2)
         out.append(float(0.5 * width @ ((size if order == 1 else size**2) @ weights)))
     return np.array(out)
-
-
-def _bernstein(degree: int, local: np.ndarray) -> np.ndarray:
-    from scipy.special import comb
-
-    k = np.arange(degree + 1)
-    return comb(degree, k) * local[:, None] ** k * (1.0 - local[:, None]) ** (degree - k)

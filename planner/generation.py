@@ -72,7 +72,8 @@ def load_generator(folder: Path | None = None, sampling: SamplingConfig | None =
     network = DiT(network_config(config["network"]), Normalizer.blank(config["network"]["modes"]))
     fill_module(network, tensors, folder / f"{RELEASED}.safetensors")
     fast = available() and network.config.attention  # the tracer would take the mask of robots that see nobody for a constant
-    return Proposer(Generator(OpenVINONetwork(network, streams) if fast else network.eval(), sampling), identity)
+    runs = OpenVINONetwork(network, streams, name=f"{identity.sha256} {network.config}") if fast else network.eval()
+    return Proposer(Generator(runs, sampling), identity)
 
 
 def network_config(entries: dict[str, object]) -> DiTConfig:

@@ -202,7 +202,8 @@ class WarmStart:
             two, three = (torch.zeros(*shape) for shape in ((2, 3, 3, PAIR_FEATURES), (2, 3, 3, NEAREST_FEATURES)))
             robots = torch.zeros(2, 3, ROBOT_FEATURES), torch.zeros(2, 3, KNOT_COUNT, len(ASIDE)), torch.zeros(2, 1)
             example = (*robots, two, three, torch.ones(2, 3, dtype=torch.bool))
-            self._compiled = compile_module(_Reader(self.network), example, streams, bf16=True)
+            name = None if identity is None else f"{identity.sha256} {network.config}"
+            self._compiled = compile_module(_Reader(self.network), example, streams, bf16=True, name=name)
         self._requests = threading.local()
 
     def for_fleet(self, robots: int) -> "WarmStart":

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as functional
 from jaxtyping import Float
@@ -112,7 +113,7 @@ def time_features(t: Float[Tensor, "*batch 1"], width: int) -> Float[Tensor, "*b
 
 def joined(seen: Float[Tensor, "B W"], *parts: Tensor) -> Tensor:
     """Encoded observations and what else a network takes, side by side; parts may have more leading axes, as for candidates."""
-    lead = torch.broadcast_shapes(seen.shape[:-1], *(part.shape[:-1] for part in parts))
+    lead = np.broadcast_shapes(seen.shape[:-1], *(part.shape[:-1] for part in parts))  # torch's own imports sympy for it
     return torch.cat([part.expand(*lead, -1) for part in (seen, *parts)], dim=-1)
 
 
