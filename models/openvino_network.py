@@ -53,7 +53,11 @@ def compile_module(module: nn.Module, example: tuple[Tensor, ...], streams: int,
     with ThreadPoolExecutor(1) as apart:
         # OpenVINO gives the thread that compiles a stack for signals of its own, and takes it away with the model: models that end
         # in another order than they began would leave a caller's thread with a stack that is gone, for the next signal to fall into
-        return apart.submit(_compiled, module, example, hints, name).result()
+        compiled = apart.submit(_compiled, module, example, hints, name).result()
+        # the binding looks numpy up in the first call that brings arrays, and two threads in that call would wait for each other, one
+        # of them with Python's lock
+        apart.submit(compiled.infer_new_request, [tensor.detach().numpy() for tensor in example]).result()
+        return compiled
 
 
 def _compiled(module: nn.Module, example: tuple[Tensor, ...], hints: dict[str, str], name: str | None) -> "CompiledModel":

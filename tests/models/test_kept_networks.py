@@ -1,6 +1,8 @@
 """Compiled networks that are kept on disk: found again bit by bit, never out of date, and done without where they cannot be had."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -72,6 +74,30 @@ def test_a_whole_file_that_is_no_network_is_passed_over(folder, traced, monkeypa
 def test_without_a_folder_to_write_to_it_goes_on(folder, traced):
     folder.write_text("a file")
     assert answer().shape == (4, 3)
+
+
+AT_ONCE = """
+import threading, torch
+from models.openvino_network import compile_module
+compiled = compile_module(torch.nn.Linear(2, 3).eval(), (torch.zeros(5, 2),), 2, False, "of a test")
+together, given = threading.Barrier(8), torch.ones(5, 2).numpy()
+def call():
+    request = compiled.create_infer_request()
+    together.wait()
+    request.infer([given])
+threads = [threading.Thread(target=call) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+"""
+
+
+@needs_openvino
+def test_the_first_calls_may_come_at_once(folder):
+    """In processes of their own, which would stand still. Removed: the call right after compiling; the second process hangs."""
+    for _ in range(2):  # traced, then found
+        subprocess.run([sys.executable, "-c", AT_ONCE], timeout=120, check=True)
 
 
 @needs_openvino
