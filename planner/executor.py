@@ -1,6 +1,7 @@
 """Carries plans out: a policy proposes, the filter lets through what is safe, and whoever is too late for its plan has it made anew."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -12,6 +13,7 @@ from torch import Tensor
 from maps.errors import InvalidInput
 from maps.scenario import MovingObstacle, Scenario
 from planner.fleet_tracks import INTERVAL
+from planner.fleet_view import Discs
 from planner.giving_way import GivingWay
 from planner.pilots import Pilot
 from planner.plan import Plan, PlanOptions, PlanStatus
@@ -34,6 +36,7 @@ class ExecutorConfig:
     longer: float = 1.4  # times as long after every further plan, up to `patience`
     foresight: float = 3.0  # s that strangers are taken to go on straight; then they are taken to stand
     beyond: float = 6.0  # s more for those who would stand on a goal then
+    memory: float = 2.0  # s, over which the velocities of strangers are means: who walks to and fro before a robot stays there
     slow: float = 0.05  # of v_max, below which a robot stands
     spare: tuple[float, float] = (3.0, 8.0)  # s that a new plan has beyond what its ways take; and at the second try
     deadline: float = 0.5  # s that a try to make a plan may take
@@ -94,20 +97,23 @@ class Executor:
         horizons = simulation.tracks.horizon.clone()
         asked = torch.full((len(scenarios),), -torch.inf)  # s, when each fleet last got or missed a plan
         pause = torch.full((len(scenarios),), self.config.again)  # s, until it may ask again
+        seen = deque([simulation.seen_strangers()], 1 + round(self.config.memory / world.filter.tick))
         while not bool(simulation.over.all()):
             if keep:
                 journey.position.append(simulation.state.position.numpy())
                 journey.strangers.append(simulation.strangers.position.numpy())
             began = time.perf_counter()
             step = simulation.step(pilot.act(simulation))
+            seen.append(simulation.seen_strangers())
             journey.decisions, journey.ticks = journey.decisions + time.perf_counter() - began, journey.ticks + 1
             if keep:
                 journey.changed.append(step.changed.numpy())
+            strangers = remembered(seen, world.filter.tick)
             for fleet in self.too_late(simulation, asked + pause).nonzero().flatten().tolist():
                 fresh = simulation.time - asked[fleet] > 2.0 * self.config.patience
                 pause[fleet] = self.config.again if fresh else min(self.config.longer * float(pause[fleet]), self.config.patience)
                 asked[fleet] = simulation.time
-                journey.replans.append((simulation.time, fleet, self._replan(simulation, fleet)))
+                journey.replans.append((simulation.time, fleet, self._replan(simulation, fleet, strangers)))
         return [_outcome(simulation, k, float(horizons[k]), journey) for k in range(len(simulation))], journey
 
     def too_late(self, simulation: FleetSimulation, since: Float[Tensor, " S"]) -> Bool[Tensor, " S"]:
@@ -120,11 +126,11 @@ class Executor:
         late = (off & (state.late > config.late)) | (state.late > config.patience)
         return (stands & late & ~simulation.arrived).any(1) & (simulation.time > since) & ~simulation.over
 
-    def _replan(self, simulation: FleetSimulation, fleet: int) -> bool:
+    def _replan(self, simulation: FleetSimulation, fleet: int, strangers: Discs) -> bool:
         if self.planner is None:
             return False
         (short, long), margin = self.config.spare, margin_here(simulation, fleet)
-        ahead = strangers_ahead(simulation, fleet, (self.config.foresight, self.config.beyond), margin)
+        ahead = strangers_ahead(simulation, fleet, strangers, (self.config.foresight, self.config.beyond), margin)
         tries = [(ahead, short, True), (ahead, short, False), (ahead, long, False), ((), long, False)]
         for moving, spare, on in tries:
             options = PlanOptions(deadline=time.monotonic() + self.config.deadline)
@@ -178,7 +184,22 @@ def time_left(simulation: FleetSimulation, fleet: int) -> float:
     return float((1.5 * ((piece * ahead).sum(1) + off) / simulation.bodies.v_max[fleet]).max())
 
 
-def strangers_ahead(simulation: FleetSimulation, fleet: int, foresight: tuple[float, float], margin: float) -> tuple[MovingObstacle, ...]:
+def remembered(seen: Sequence[Discs], tick: float) -> Discs:
+    """Strangers where they were seen last, with the mean of their velocities since they were seen first.
+
+    A stranger that is shut in walks to and fro: what it does at a moment tells less of where it will be than what came of it.
+
+    Args:
+        seen: at least once, a tick apart; what was seen first comes first.
+        tick: s.
+    """
+    first, last = seen[0], seen[-1]
+    return replace(last, velocity=(last.position - first.position) / (tick * (len(seen) - 1))) if len(seen) > 1 else last
+
+
+def strangers_ahead(
+    simulation: FleetSimulation, fleet: int, seen: Discs, foresight: tuple[float, float], margin: float
+) -> tuple[MovingObstacle, ...]:
     """Strangers as the planner may foresee them.
 
     They go straight on for a while, and then stand; whoever would stand on a robot's goal goes on until it is off all goals, and is
@@ -187,10 +208,11 @@ def strangers_ahead(simulation: FleetSimulation, fleet: int, foresight: tuple[fl
     Args:
         simulation: where they are.
         fleet: which.
+        seen: where they are, and how they walk.
         foresight: s that they go on, and at most beyond that to be off all goals.
         margin: of the plan, m.
     """
-    seen, (sure, beyond) = simulation.seen_strangers(), foresight
+    sure, beyond = foresight
     goal, radius = simulation.goal[fleet].double(), simulation.bodies.radius[fleet].double()
     until = sure + torch.linspace(0.0, beyond, 13, dtype=torch.float64)
     moving = []

@@ -1,8 +1,9 @@
 """Making way for a stranger that one stands before: neither waits for the other for ever.
 
-A stranger halts before a robot, and the robot before the stranger; or a stranger is shut in by robots that have arrived. Whoever has
-stood so for a while goes to a free place beside the line on which the stranger was seen to walk, whatever its pilot says, waits there,
-and then follows its plan again. Waits differ from robot to robot, so that two in a row do not step back into each other at once.
+A stranger halts before a robot, and the robot before the stranger; or a stranger is shut in by robots that have arrived, and stands
+in the way of one that has not. Whoever has stood so for a while goes to a free place beside the line on which the stranger was seen
+to walk, whatever its pilot says, waits there, and then follows its plan again. Waits differ from robot to robot, so that two in a row
+do not step back into each other at once.
 """
 
 import math
@@ -22,6 +23,7 @@ class GivingWayConfig:
     """When and how robots make way."""
 
     near: float = 2.5  # radii of room to a stranger, within which a robot stands before it
+    others: float = 5.0  # radii likewise, within which it is in the way of a robot that is held up: then others make way too
     stands: float = 1.5  # radii that a robot moves at most, if it stands
     off: float = 0.3  # radii that it is off its plan at least, or it has arrived
     patience: tuple[float, float] = (3.0, 6.0)  # s that it stands so first, drawn anew each time
@@ -59,8 +61,9 @@ class GivingWay:
         moves = speed > config.still * bodies.v_max.mean(1)[:, None, None]
         self._heading = torch.where(moves, seen.velocity / speed.clamp_min(1e-9), self._heading)
         between = state.position[:, :, None] - seen.position[:, None]
-        room, nearest = (between.norm(dim=-1) - bodies.radius[..., None] - seen.radius[:, None]).min(-1)
-        begins = self._begins(simulation, room, ~moves[..., 0].gather(1, nearest))
+        room = between.norm(dim=-1) - bodies.radius[..., None] - seen.radius[:, None]
+        nearest = room.argmin(-1)
+        begins = self._begins(simulation, room, ~moves[..., 0])
         if bool(begins.any()):
             which = nearest[..., None].expand(-1, -1, 2)
             before = Discs(seen.position.gather(1, which), self._heading.gather(1, which), seen.radius.gather(1, nearest))
@@ -80,12 +83,21 @@ class GivingWay:
         self._stood, self._until, self._patience = torch.zeros_like(radius), torch.zeros_like(radius), self._drawn(radius)
         self._anchor, self._place = simulation.state.position, simulation.state.position
 
-    def _begins(self, simulation: FleetSimulation, room: Float[Tensor, "S N"], before: Bool[Tensor, "S N"]) -> Bool[Tensor, "S N"]:
-        """Whose patience is over; `before`: whether the nearest stranger stands."""
+    def _begins(self, simulation: FleetSimulation, room: Float[Tensor, "S N K"], stands: Bool[Tensor, "S K"]) -> Bool[Tensor, "S N"]:
+        """Whose patience is over.
+
+        Args:
+            simulation: where all are.
+            room: between robots and strangers, m.
+            stands: which strangers stand.
+        """
         config, state, radius = self.config, simulation.state, simulation.bodies.radius
         moved = (state.position - self._anchor).norm(dim=-1) > config.stands * radius
         off = (simulation.tracks.at(state.along).position - state.position).norm(dim=-1) > config.off * radius
-        held = (room < config.near * radius) & torch.where(simulation.arrived, before, off)
+        wants = off & ~simulation.arrived
+        near = room < config.near * radius[..., None]
+        in_way = stands & (wants[..., None] & (room < config.others * radius[..., None])).any(1)
+        held = near.any(-1) & wants | (near & in_way[:, None]).any(-1)
         stays = held & ~moved & (simulation.time >= self._until)
         self._anchor = torch.where(stays[..., None], self._anchor, state.position)
         self._stood = torch.where(stays, self._stood + simulation.config.filter.tick, 0.0)

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from maps.fleet import Fleet
-from maps.scenario import Scenario
+from maps.scenario import MovingObstacle, Scenario
 from maps.scene import Scene
-from planner.executor import Executor, margin_here, scenario_from_here, strangers_ahead
+from planner.executor import Executor, margin_here, remembered, scenario_from_here, strangers_ahead
 from planner.fleet_view import Discs
 from planner.pilots import Tracking
 from planner.pipeline import Planner, PlannerConfig
@@ -42,6 +42,10 @@ def _met(simulation: FleetSimulation, place: list[float], velocity: list[float])
     return simulation
 
 
+def _ahead(simulation: FleetSimulation) -> tuple[MovingObstacle, ...]:
+    return strangers_ahead(simulation, 0, simulation.seen_strangers(), (3.0, 6.0), 0.05)
+
+
 @pytest.mark.parametrize(("off", "late", "asks"), [(0.0, 5.0, False), (0.3, 5.0, True), (0.3, 1.0, False), (0.0, 20.0, True)])
 def test_who_only_waits_for_others_is_not_planned_anew(simulation: FleetSimulation, off: float, late: float, asks: bool) -> None:
     """A robot that stands on its plan waits by the order, one off it is held up: fails if lateness alone decides."""
@@ -68,7 +72,7 @@ def test_a_new_plan_begins_with_the_motion_that_robots_have(simulation: FleetSim
 
 def test_a_stranger_is_foreseen_past_the_goals(simulation: FleetSimulation) -> None:
     """One that would stand on the goal (7, 3) after 3 s is taken to go on; fails if it is taken to stand there."""
-    ahead = strangers_ahead(_met(simulation, [5.5, 3.0], [0.5, 0.0]), 0, (3.0, 6.0), 0.05)
+    ahead = _ahead(_met(simulation, [5.5, 3.0], [0.5, 0.0]))
     assert len(ahead) == 1
     end = ahead[0].position[-1]
     assert float((end - torch.tensor([7.0, 3.0])).norm()) > 0.55
@@ -76,13 +80,13 @@ def test_a_stranger_is_foreseen_past_the_goals(simulation: FleetSimulation) -> N
     assert torch.allclose((ahead[0].position[1] - ahead[0].position[0]) / ahead[0].time[1], torch.tensor([0.5, 0.0]).double())
     scenario = scenario_from_here(simulation, 0, ahead, (3.0, 0.05), on=False)
     assert not any(scenario.check())
-    elsewhere = strangers_ahead(_met(simulation, [4.0, 1.0], [0.0, 0.5]), 0, (3.0, 6.0), 0.05)
+    elsewhere = _ahead(_met(simulation, [4.0, 1.0], [0.0, 0.5]))
     assert float(elsewhere[0].time[-1]) == 3.0
 
 
 def test_a_stranger_that_stands_on_a_goal_is_left_out(simulation: FleetSimulation) -> None:
     """Nothing could be planned with it; fails if it is told."""
-    assert strangers_ahead(_met(simulation, [7.0, 3.2], [0.0, 0.0]), 0, (3.0, 6.0), 0.05) == ()
+    assert _ahead(_met(simulation, [7.0, 3.2], [0.0, 0.0])) == ()
 
 
 def test_a_stranger_that_is_very_near_lowers_the_margin(simulation: FleetSimulation) -> None:
@@ -90,7 +94,7 @@ def test_a_stranger_that_is_very_near_lowers_the_margin(simulation: FleetSimulat
     assert margin_here(simulation, 0) == pytest.approx(0.05)
     near = _met(simulation, [1.0, 3.32], [0.0, 0.0])
     assert margin_here(near, 0) == pytest.approx(0.02, abs=1e-3)
-    moving = strangers_ahead(near, 0, (3.0, 6.0), 0.05)
+    moving = _ahead(near)
     assert not any(scenario_from_here(near, 0, moving, (3.0, margin_here(near, 0)), on=False).check())
 
 
@@ -110,5 +114,40 @@ def test_every_try_has_time_of_its_own(passing: tuple[Scenario, Plan]) -> None:
         patch.setattr("planner.executor.time.monotonic", lambda: now[0])
         executor = Executor(Tracking(), planner)
         simulation = FleetSimulation([scenario], [plan], NOBODY, 0)
-        assert executor._replan(simulation, 0)
+        assert executor._replan(simulation, 0, simulation.seen_strangers())
     assert left == pytest.approx([executor.config.deadline] * 4)
+
+
+class _ToAndFro(FleetSimulation):
+    """With one stranger that goes to and fro on 0.2 m in the robots' way, and never looks."""
+
+    def seen_strangers(self) -> Discs:
+        beat = round(10 * self.time) % 8
+        place = 4.0 + 0.05 * (beat if beat < 4 else 8 - beat)
+        velocity = 0.5 if beat < 4 else -0.5
+        return Discs(torch.tensor([[[place, 3.0]]]), torch.tensor([[[velocity, 0.0]]]), torch.full((1, 1), 0.25))
+
+
+def test_a_stranger_that_goes_to_and_fro_is_foreseen_where_it_is(passing: tuple[Scenario, Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Foreseen by its velocity of the moment it would be 1.5 m away in 3 s: fails if executors go by that."""
+    scenario, plan = passing
+    far = []
+
+    def planner(asked: Scenario, _: PlanOptions) -> Plan:
+        far.extend(float((one.position[-1] - torch.tensor([4.1, 3.0])).norm()) for one in asked.moving)
+        return replace(plan, status=PlanStatus.FAILED)
+
+    monkeypatch.setattr("planner.executor.FleetSimulation", _ToAndFro)
+    Executor(Tracking(), planner).run([scenario], [plan], RolloutConfig(strangers=StrangerConfig(1), time_over_plan=1.0, spare_time=8.0))
+    assert far
+    assert max(far) < 0.4
+
+
+def test_who_walks_straight_on_is_remembered_so() -> None:
+    """The mean over any time is the velocity itself; fails if another time than that between first and last counts."""
+    start, velocity, size = torch.tensor([[[1.0, 2.0]]]), torch.tensor([[[0.4, -0.2]]]), torch.full((1, 1), 0.25)
+    seen = [Discs(start + 0.1 * k * velocity, 3.0 * velocity, size) for k in range(6)]
+    found = remembered(seen, 0.1)
+    assert torch.allclose(found.velocity, velocity, atol=1e-5)
+    assert torch.equal(found.position, seen[-1].position)
+    assert remembered(seen[:1], 0.1) is seen[0]

@@ -1,5 +1,7 @@
 """Backing off from a stranger that one stands before."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,12 +51,16 @@ def test_who_stands_before_a_stranger_backs_off_and_comes_again() -> None:
     assert min(gives_way[backed:]) < 0.6
 
 
-@pytest.mark.parametrize("walks", [False, True])
-def test_who_has_arrived_makes_way_for_a_stranger_that_stands_and_comes_back(walks: bool) -> None:
-    """The robot stands at its goal before a stranger: fails if those that have arrived are left out, or if it stays away."""
-    one = torch.ones(1, dtype=torch.float64)
-    place, rest = torch.tensor([[5.0, 3.0]], dtype=torch.float64), torch.zeros(1, 2, dtype=torch.float64)
-    scenario = Scenario(Scene((0.0, 0.0, 10.0, 6.0)), Fleet(("a",), 0.25 * one, one, one), place, place, rest, rest, 4.0, 0.05)
+@pytest.mark.parametrize(("walks", "wanted"), [(False, True), (True, True), (False, False)])
+def test_who_has_arrived_makes_way_for_a_stranger_that_is_in_somebodys_way(walks: bool, wanted: bool) -> None:
+    """Robot a is at its goal before a stranger that stands; b, on its way, is held up behind that one or far from it.
+
+    Fails if those that have arrived are left out, if they make way whether or not anybody is held up, or if they stay away.
+    """
+    two = torch.ones(2, dtype=torch.float64)
+    start = torch.tensor([[5.0, 3.0], [3.5, 3.0] if wanted else [1.0, 5.5]], dtype=torch.float64)
+    goal, rest = start + torch.tensor([[0.0, 0.0], [0.0, -2.0]]), torch.zeros(2, 2, dtype=torch.float64)
+    scenario = Scenario(Scene((0.0, 0.0, 10.0, 6.0)), Fleet(("a", "b"), 0.25 * two, two, two), start, goal, rest, rest, 6.0, 0.05)
     plan = Planner(PlannerConfig(threads=1)).plan(scenario)
     simulation = FleetSimulation([scenario], [plan], RolloutConfig(strangers=StrangerConfig(1), spare_time=60.0), 0)
     where, still = torch.tensor([[[4.3, 3.0]]]), torch.zeros(1, 1, 2)
@@ -64,17 +70,20 @@ def test_who_has_arrived_makes_way_for_a_stranger_that_stands_and_comes_back(wal
     for k in range(120):
         velocity = heading if walks or k == 0 else still
         simulation.strangers.position, simulation.strangers.velocity = where, velocity
+        held = replace(simulation.state, position=simulation.state.position.clone(), velocity=simulation.state.velocity.clone())
+        held.position[0, 1], held.velocity[0, 1] = start[1].float(), 0.0  # b stands, and its plan goes on without it
+        simulation.state = replace(held, along=torch.full_like(held.along, 3.0))
         simulation.step(pilot.act(simulation))
-        far.append(simulation.state.position[0, 0] - place[0].float())
+        far.append(simulation.state.position[0, 0] - start[0].float())
     aside = torch.stack(far)
-    if walks:
+    if walks or not wanted:
         assert float(aside.norm(dim=-1).max()) < 0.1
         return
     assert float(aside[:25].norm(dim=-1).max()) < 0.1
     gone = int(aside.norm(dim=-1).argmax())
     assert float(aside[gone, 1].abs()) > 0.6  # beside the line of the stranger, not along it
     assert float(aside[gone:].norm(dim=-1).min()) < 0.1
-    assert not bool(simulation.collided.any())
+    assert not bool(simulation.collided[0, 0])
 
 
 def test_a_place_to_make_way_to_is_free() -> None:
